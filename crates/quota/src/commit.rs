@@ -1,0 +1,181 @@
+//! What a lane hands to the ledger in one script call, and what comes back.
+
+use crate::{ClassName, LeaseId, Refusal, ReplicaName, Span, TenantName, Tier, UnitName};
+
+/// One script call's worth of work on one budget. Order of effect: settlements, renewals, then acquires in the
+/// order given. Retrying a commit whose reply was lost changes nothing: leases are keyed by ids that the caller chose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// Who calls.
+    pub replica: ReplicaName,
+    /// The version of the specification that `costs` and limit indexes below were made from.
+    pub spec_version: u64,
+    /// Callers that will wait at this replica beyond this commit, 0 if none: others' freed capacity is announced to it.
+    pub waiting: u64,
+    /// A uniform random number in `[0, 1)`, the jitter of a back-off that this commit may cause.
+    pub jitter: f64,
+    /// At most 512 groups.
+    pub settles: Vec<SettleGroup>,
+    /// At most 512 groups.
+    pub renews: Vec<RenewGroup>,
+    /// At most 512 groups.
+    pub acquires: Vec<AcquireGroup>,
+}
+
+/// Permits of one lease with the same outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SettleGroup {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Which of its permits: 1 to 1024, distinct.
+    pub indexes: Vec<u16>,
+    /// What became of them.
+    pub kind: SettleKind,
+    /// Actual cost of each permit by limit (0: as granted), where it is known only now. Empty: as granted.
+    pub costs: Vec<u64>,
+    /// As `costs`, by unit, for the accounts of use. Empty: as granted.
+    pub units: Vec<(UnitName, u64)>,
+    /// At most one a limit.
+    pub readings: Vec<LimitReading>,
+    /// A pause that the response asks for.
+    pub pause: Option<PauseOrder>,
+    /// How long ago the response came, milliseconds; never more than is certain.
+    pub age_ms: u64,
+}
+
+/// What became of permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleKind {
+    /// Never sent: refunded.
+    NotSent,
+    /// Sent (or perhaps sent): charged. Blind in every limit that no reading names.
+    Sent,
+    /// Refused by the upstream.
+    Refused {
+        /// Whether this upstream counts refused calls.
+        counted: bool,
+    },
+}
+
+/// What a response said of one limit of the budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitReading {
+    /// Index of the limit in the specification.
+    pub limit: u16,
+    /// The least remaining among the group's readings.
+    pub remaining_least: Option<u64>,
+    /// The remaining of any one of them, the last by preference.
+    pub remaining_last: Option<u64>,
+    /// The limit's capacity, where sent.
+    pub capacity: Option<u64>,
+    /// When its window ends, from the moment the response was made.
+    pub reset: Option<Span>,
+}
+
+/// A pause that a response asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseOrder {
+    /// What it covers.
+    pub scope: Scope,
+    /// Stay away for so long from the moment the response was received, milliseconds. `None`: the hit limit's reset
+    /// if its reading says that nothing remains, otherwise back-off.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// What a pause covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// The budget.
+    Budget,
+    /// Calls of one class.
+    Class(ClassName),
+    /// Calls that fall under the limit at this index.
+    Limit(u16),
+}
+
+/// One permit's deadline moved on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewGroup {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Which of its permits.
+    pub index: u16,
+    /// The new deadline, milliseconds from now. A deadline never moves back.
+    pub ttl_ms: u64,
+}
+
+/// Equal acquires: same class, tenant, tier, cost and time to live.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AcquireGroup {
+    /// The lease that holds what is granted. Random; or derived from a caller's request id (then `count` is 1), so
+    /// that the same request finds the same lease.
+    pub lease: LeaseId,
+    /// The calls' class.
+    pub class: ClassName,
+    /// Who asks.
+    pub tenant: TenantName,
+    /// How urgent.
+    pub tier: Tier,
+    /// Cost of each permit by limit, 0 where a limit does not apply: [`crate::BudgetSpec::costs`].
+    pub costs: Vec<u64>,
+    /// Cost of each permit by unit, for the accounts of use.
+    pub units: Vec<(UnitName, u64)>,
+    /// How many permits, 1 to 1024.
+    pub count: u16,
+    /// How long a holder has to settle, milliseconds.
+    pub ttl_ms: u64,
+}
+
+/// What the ledger answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommitReply {
+    /// For each settle group, for each of its indexes.
+    pub settled: Vec<Vec<Settled>>,
+    /// For each renew group.
+    pub renewed: Vec<Renewal>,
+    /// For each acquire group.
+    pub decisions: Vec<Decision>,
+    /// For each settle group: for how long its scope (the call's class, its limits and the budget) is now paused,
+    /// milliseconds; 0: it is not.
+    pub paused_ms: Vec<u64>,
+    /// By limit: what could be granted now, what is out, what is paid.
+    pub limits: Vec<(i64, u64, u64)>,
+}
+
+/// What settling a permit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It took effect.
+    Applied,
+    /// It was settled before; nothing changed.
+    Already,
+    /// The ledger knows no such permit, or no longer: it expired, or it was never given out. Nothing changed.
+    Unknown,
+}
+
+/// What renewing a permit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Its deadline is now so many milliseconds away.
+    Renewed {
+        /// Milliseconds from now.
+        deadline_ms: u64,
+    },
+    /// It is settled: there is nothing to renew.
+    Settled,
+    /// Unknown, or its deadline has passed and its slot is given back.
+    Unknown,
+}
+
+/// What became of an acquire group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// How many of its permits were granted: indexes 0 to `granted - 1` of its lease.
+    pub granted: u16,
+    /// How long they may still be sent, milliseconds.
+    pub send_within_ms: u64,
+    /// How long until they must be settled, milliseconds.
+    pub deadline_ms: u64,
+    /// Why the rest was not, and when the next one could be.
+    pub refusal: Option<Refusal>,
+}

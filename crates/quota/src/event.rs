@@ -1,0 +1,65 @@
+//! What changed, as the scripts announce it to all replicas.
+
+use crate::{BudgetName, LimitName};
+
+/// One announcement. Announcements are hints: nothing is right only because one arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerEvent {
+    /// Whose.
+    pub budget: BudgetName,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What changed in a budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// Capacity freed early while another replica waits: try again now.
+    Wake,
+    /// A scope was paused.
+    Paused {
+        /// `budget`, `operator`, `class:<name>` or `limit:<name>`.
+        scope: String,
+        /// For how long from now; `None` until it is resumed.
+        for_ms: Option<u64>,
+    },
+    /// A scope grants again.
+    Resumed {
+        /// As in `Paused`.
+        scope: String,
+    },
+    /// The upstream says that a limit's capacity is another one than was known.
+    LimitChanged {
+        /// Which limit.
+        limit: LimitName,
+        /// What was known.
+        from: u64,
+        /// What the upstream says.
+        to: u64,
+    },
+    /// Use of a limit rose above the share at which the budget wants to be told.
+    ThresholdCrossed {
+        /// Which limit.
+        limit: LimitName,
+        /// Cost that weighs.
+        used: u64,
+        /// Of this capacity.
+        capacity: u64,
+    },
+    /// Somebody else used the same token.
+    ForeignUse {
+        /// In which limit.
+        limit: LimitName,
+        /// How much more than was known.
+        cost: u64,
+    },
+    /// The budget's specification was put, at this version.
+    SpecChanged {
+        /// The new version.
+        version: u64,
+    },
+    /// The budget was deleted.
+    Deleted,
+    /// The store lost the budget's state; what it knows is being learned again.
+    StateLost,
+}

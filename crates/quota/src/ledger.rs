@@ -1,0 +1,104 @@
+//! The truth behind the lanes, as a trait.
+
+use std::{fmt, future::Future, pin::Pin, time::Duration};
+
+use futures_core::Stream;
+
+use crate::{BudgetName, BudgetSnapshot, BudgetSpec, Commit, CommitReply, LedgerEvent};
+
+/// A future that a ledger returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A stream that a ledger returns.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+
+/// Why the ledger gave no answer. A refusal is an answer, not one of these.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// No budget has this name.
+    #[error("no budget is named {0}")]
+    UnknownBudget(BudgetName),
+    /// The commit was made from another version of the specification; nothing was done. Read it again.
+    #[error("the specification of {budget} is now at version {version}")]
+    StaleSpec {
+        /// Whose.
+        budget: BudgetName,
+        /// The version that is in force.
+        version: u64,
+    },
+    /// The store could not be reached, is read-only, loading or out of memory, or did not answer in time.
+    #[error("the store is unavailable ({cause}); try again in {} ms", retry_after.as_millis())]
+    Unavailable {
+        /// What happened, without secrets.
+        cause: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The store holds or answered something that no script of ours writes.
+    #[error("the store answered what it should not: {0}")]
+    Corrupt(String),
+}
+
+/// What a put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Put {
+    /// The version in force, from 1.
+    pub version: u64,
+    /// Whether anything changed: putting an equal specification changes nothing.
+    pub changed: bool,
+}
+
+/// A budget as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// As put.
+    pub spec: BudgetSpec,
+    /// The version in force.
+    pub version: u64,
+    /// As it stands.
+    pub snapshot: BudgetSnapshot,
+}
+
+/// Where grants are decided and remembered. Every method is one decision: it happens wholly or not at all, and a
+/// retry of the same call changes nothing more.
+pub trait Ledger: fmt::Debug + Send + Sync + 'static {
+    /// Settles, renews, grants.
+    fn commit<'a>(
+        &'a self,
+        budget: &'a BudgetName,
+        commit: &'a Commit,
+    ) -> BoxFuture<'a, Result<CommitReply, LedgerError>>;
+
+    /// Declares a budget, or changes its declaration; what weighs stays.
+    fn put<'a>(&'a self, spec: &'a BudgetSpec) -> BoxFuture<'a, Result<Put, LedgerError>>;
+
+    /// Reads a budget; `None` if there is none of this name.
+    fn get<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<Option<Stored>, LedgerError>>;
+
+    /// Names of budgets in order, after `after`, at most `most`.
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a BudgetName>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<BudgetName>, LedgerError>>;
+
+    /// Forgets a budget; whether there was one.
+    fn delete<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>>;
+
+    /// Stops all grants of a budget, for a time or until it is resumed.
+    fn pause<'a>(
+        &'a self,
+        budget: &'a BudgetName,
+        span: Option<Duration>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Ends all pauses of a budget, the upstream's as well.
+    fn resume<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<(), LedgerError>>;
+
+    /// Whether the store can be written now, within a bounded time.
+    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// What scripts announce from now on, on any replica. Hints: some may be lost, and the stream ends only with the
+    /// ledger.
+    fn events(&self) -> BoxStream<LedgerEvent>;
+}

@@ -1,0 +1,10 @@
+//! The wire contract, generated from `proto/bursar/v1`. Nothing else lives here.
+
+/// `bursar.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+pub mod v1 {
+    tonic::include_proto!("bursar.v1");
+}
+
+/// The encoded descriptor set of everything above, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
