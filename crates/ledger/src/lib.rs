@@ -1,1 +1,20 @@
-//! (skeleton)
+//! The truth: Lua scripts that decide every grant, and the two engines that run them.
+
+pub mod codec;
+mod embedded;
+mod host;
+mod ledger;
+#[cfg(test)]
+mod lint;
+mod loader;
+pub mod redis;
+pub mod scripts;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use embedded::{Embedded, EmbeddedConfig, Vm, VmLimits};
+pub use host::{HostError, Reply, ScriptCall, ScriptHost};
+pub use ledger::ScriptLedger;
+pub use loader::{LoadError, expand};
+pub use redis::{RedisConfig, RedisHost};
+pub use scripts::Script;

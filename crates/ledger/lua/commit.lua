@@ -1,0 +1,133 @@
+-- commit: settles, renews, then grants in the order given.
+-- Invariant: no limit is granted beyond what its upstream would accept, inside no pause, and a commit that is sent
+-- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
+-- KEYS  spec  state  pause  use  wait  lease...  (a lease for each settle, renew and acquire group, in that order)
+-- ARGV  budget  channel  replica  spec_version  waiting (callers)  jitter (0 to 1)  settles  renews  acquires (groups), then
+--   a settle group: kind (not_sent, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
+--     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
+--     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
+--   a renew group: index  ttl (ms)
+--   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)
+-- REPLY {settled: a letter an index (a applied, d done before, u unknown)}  {paused: ms}  {renewed: ms, settled or unknown}
+--   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms)}}  {limits: {available, out, paid}}
+-- ERROR NOBUDGET  STALE (the version in force)
+-- @include lib/args
+-- @include lib/clock
+-- @include lib/spec
+-- @include lib/settling
+-- @include lib/granting
+
+local budget_name, channel, replica = args.text(), args.text(), args.text()
+local spec_version, waiting, jitter = args.num(), args.num(), args.num()
+local settles, renews, acquires = args.num(), args.num(), args.num()
+
+local budget = spec.read(KEYS[1])
+if not budget then
+  return redis.error_reply('NOBUDGET no budget of this name')
+end
+if budget.version ~= spec_version then
+  return redis.error_reply('STALE ' .. int(budget.version))
+end
+
+announce.open(channel, budget_name)
+local state = hash.open(KEYS[2])
+hash.load(state, { 'clock.last', 'clock.skew' })
+local ctx = {
+  budget = budget,
+  state = state,
+  now = store_now(state),
+  jitter = jitter,
+  pauses = pauses.read(KEYS[3]),
+  use = usage.open(KEYS[4]),
+  ahead = {},
+  looks = {},
+}
+limits.load(state, budget, ctx.now)
+for l = 1, #budget.limits do
+  ctx.ahead[l] = 0
+end
+
+-- Leases by key, each read once.
+local leases, lease_order = {}, {}
+
+function ctx.remember(lease_key, l)
+  if not leases[lease_key] then
+    lease_order[#lease_order + 1] = lease_key
+  end
+  leases[lease_key] = l
+end
+
+function ctx.lease(lease_key)
+  if not leases[lease_key] then
+    local l = lease.read(lease_key)
+    if l then
+      ctx.remember(lease_key, l)
+    end
+  end
+  return leases[lease_key]
+end
+
+local next_lease = 5
+local function lease_at()
+  next_lease = next_lease + 1
+  return KEYS[next_lease]
+end
+
+local settled, paused, renewed, decided = {}, {}, {}, {}
+for i = 1, settles do
+  settled[i], paused[i] = settling.apply(ctx, settling.read(), lease_at())
+end
+for i = 1, renews do
+  local index, ttl = args.num(), args.num()
+  renewed[i] = settling.renew(ctx, index, ttl, lease_at())
+end
+for i = 1, acquires do
+  decided[i] = granting.apply(ctx, granting.read(), lease_at())
+end
+
+local stand = {}
+for l = 1, #budget.limits do
+  local limit = budget.limits[l]
+  local available = limit.does.available(limit)
+  stand[l] = { int(available), int(limit.out), int(limits.paid(limit)) }
+  local used = limit.n - available
+  if used >= budget.alert * limit.n and not limit.alerted then
+    limit.alerted = 1
+    announce.say('threshold', limit.name, used, limit.n)
+  elseif limit.alerted and used < budget.alert * limit.n * 0.9 then
+    limit.alerted = nil
+  end
+  if limit.kind == 'adaptive' then
+    limit.busy = (ctx.refused or waiting > 0) and 1 or 0
+  end
+end
+
+-- Who else waits is told when something came free: ms after which a waiting replica that was not heard of is forgotten.
+local WAIT_KNOWN = 60000
+local others = hash.open(KEYS[5])
+local fields = hash.load_all(others)
+local somebody_waits = false
+for i = 1, #fields do
+  local _, _, till = string.find(others.have[fields[i]], '^%d+ (%d+)$')
+  if fields[i] == replica or not till or tonumber(till) <= ctx.now then
+    hash.put(others, fields[i], nil)
+  else
+    somebody_waits = true
+  end
+end
+if waiting > 0 then
+  hash.put(others, replica, int(waiting) .. ' ' .. int(ctx.now + WAIT_KNOWN))
+end
+if somebody_waits and ctx.freed then
+  announce.say('wake')
+end
+
+limits.save(state, budget)
+for i = 1, #lease_order do
+  lease.flush(leases[lease_order[i]])
+end
+pauses.flush(ctx.pauses)
+usage.flush(ctx.use)
+hash.flush(others)
+hash.flush(state)
+return { settled, paused, renewed, decided, stand }

@@ -1,0 +1,19 @@
+-- Announcements to all replicas: hints, never needed for correctness.
+-- A message is `budget \n kind \n value \n value ...`.
+-- @include lib/number
+
+local announce = { channel = nil, budget = nil }
+
+function announce.open(channel, budget_name)
+  announce.channel, announce.budget = channel, budget_name
+end
+
+function announce.say(kind, ...)
+  local message = announce.budget .. '\n' .. kind
+  local values = { ... }
+  for i = 1, #values do
+    local value = values[i]
+    message = message .. '\n' .. (type(value) == 'number' and int(value) or value)
+  end
+  redis.call('PUBLISH', announce.channel, message)
+end

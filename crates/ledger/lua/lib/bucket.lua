@@ -1,0 +1,129 @@
+-- A bucket that is known to refill `refill` per ms up to N. Two levels refill between events: `cap`, the least that
+-- readings and blind charges allow, and `fresh`, after the reading of the permit granted latest.
+-- Invariant: max(cap, fresh) - out is never above the upstream's level.
+-- @include lib/slots
+
+local bucket = {}
+
+bucket.fields = {
+  'n', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'settled', 'blind', 'granted', 'foreign', 'cap',
+  'fresh', 'fresh_since', 'at', 'known', 'unread', 'probe_until', 'alerted',
+}
+bucket.is_real = { cap = true, fresh = true, at = true }
+
+local function charge(limit, cost)
+  limit.settled = limit.settled + cost
+  limit.blind = limit.blind + cost
+  limit.cap = limit.cap - cost
+  if limit.fresh then
+    limit.fresh = limit.fresh - cost
+  end
+end
+
+local function refill_to(limit, moment)
+  local back = (moment - limit.at) * limit.refill
+  limit.cap = math.min(limit.n, limit.cap + back)
+  if limit.fresh then
+    limit.fresh = math.min(limit.n, limit.fresh + back)
+  end
+  limit.at = moment
+end
+
+function bucket.advance(state, limit, now)
+  limit.cap, limit.at = limit.cap or limit.n, limit.at or now
+  -- What may no longer be sent has executed or never will: it is charged at that moment, in place of being out.
+  for k, cost in slots.walk(state, limit, 'out') do
+    if k * limit.slot > now then
+      break
+    end
+    refill_to(limit, math.max(limit.at, k * limit.slot))
+    charge(limit, cost)
+  end
+  refill_to(limit, now)
+  slots.sweep(state, limit, 'out', math.floor(now / limit.slot))
+  slots.sweep(state, limit, 'paid', math.floor(now / limit.slot))
+end
+
+function bucket.available(limit)
+  return math.floor(math.max(limit.cap, limit.fresh or limit.cap) + 1e-6) - limit.out
+end
+
+function bucket.grant(state, limit, cost, send_by, parties)
+  slots.add(state, limit, 'out', math.ceil(send_by / limit.slot), cost, parties)
+  limit.granted = limit.granted + cost
+end
+
+function bucket.settle(state, limit, s, now)
+  local k = math.ceil(s.send_by / limit.slot)
+  if k <= (limit.out_low or 0) then
+    return false
+  end
+  slots.add(state, limit, 'out', k, -s.cost, s.parties)
+  if s.kind == 'not_sent' then
+    return true
+  end
+  if #s.parties > 0 then
+    -- A party holds what it used until the bucket could have refilled.
+    local till = now + limit.n / limit.refill
+    slots.add(state, limit, 'paid', math.ceil(till / limit.slot), s.charge, s.parties, true)
+  end
+  local r = s.reading
+  if not (r and r.least) then
+    if s.charge > 0 then
+      charge(limit, s.charge)
+    end
+    return true
+  end
+  s.read = true
+  limit.settled = limit.settled + s.charge
+  limit.cap = math.min(limit.cap, r.least - (limit.blind - s.blind_then))
+  if not limit.fresh_since or s.settled_then >= limit.fresh_since then
+    limit.fresh = math.min(r.last, limit.n) - (limit.settled - s.settled_then - s.charge_each)
+    limit.fresh_since = s.settled_then
+  else
+    limit.fresh = limit.fresh - s.charge
+  end
+  return true
+end
+
+-- A look ahead, as window.ahead. What is out is charged when it may no longer be sent; until then it cannot refill.
+function bucket.ahead(state, limit, now)
+  local c = { at = now, dropped = {} }
+  local out, cap, fresh = limit.out, limit.cap, limit.fresh
+  local next_out, next_paid = slots.walk(state, limit, 'out'), slots.walk(state, limit, 'paid')
+  local out_k, out_cost = next_out()
+  local paid_k, _, paid_held = next_paid()
+
+  function c.ready_at(need)
+    if need + out > limit.n then
+      return nil
+    end
+    local missing = need + out - math.max(cap, fresh or cap)
+    return c.at + math.max(0, math.ceil((missing - 1e-6) / limit.refill))
+  end
+
+  function c.step()
+    local out_at, paid_at = out_k and out_k * limit.slot, paid_k and paid_k * limit.slot
+    local at = out_at and paid_at and math.min(out_at, paid_at) or out_at or paid_at
+    if not at then
+      return false
+    end
+    at = math.max(at, now)
+    local back = (at - c.at) * limit.refill
+    c.at = at
+    cap = math.min(limit.n, cap + back)
+    fresh = fresh and math.min(limit.n, fresh + back)
+    if out_at and out_at <= at then
+      out, cap, fresh = out - out_cost, cap - out_cost, fresh and fresh - out_cost
+      out_k, out_cost = next_out()
+    else
+      for i = 1, #(paid_held or {}) do
+        c.dropped[paid_held[i].party] = (c.dropped[paid_held[i].party] or 0) + paid_held[i].cost
+      end
+      paid_k, _, paid_held = next_paid()
+    end
+    return true
+  end
+
+  return c
+end

@@ -1,0 +1,76 @@
+-- So many calls at once. A permit weighs from its grant until it is settled and its slot's linger is over, at the
+-- latest until its deadline.
+-- @include lib/slots
+
+local concurrency = {}
+
+concurrency.fields = {
+  'n', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'granted', 'foreign', 'known', 'alerted',
+}
+
+function concurrency.advance(state, limit, now)
+  slots.sweep(state, limit, 'out', math.floor(now / limit.slot))
+  slots.sweep(state, limit, 'paid', math.floor(now / limit.linger_slot))
+end
+
+function concurrency.available(limit)
+  return limit.n - limit.paid - limit.out
+end
+
+function concurrency.grant(state, limit, cost, send_by, parties)
+  slots.add(state, limit, 'out', math.ceil(send_by / limit.slot), cost, parties)
+  limit.granted = limit.granted + cost
+end
+
+-- As window.settle; `send_by` is the permit's deadline.
+function concurrency.settle(state, limit, s, now)
+  local k = math.ceil(s.send_by / limit.slot)
+  if k <= (limit.out_low or 0) then
+    return false
+  end
+  slots.add(state, limit, 'out', k, -s.cost, s.parties)
+  local called = s.kind == 'accepted' or s.kind == 'lost'
+  local till = s.answered_at + limit.linger
+  if called and limit.linger > 0 and till > now then
+    slots.add(state, limit, 'paid', math.ceil(till / limit.linger_slot), s.cost, s.parties)
+  end
+  return true
+end
+
+function concurrency.ahead(state, limit, now)
+  local c = { at = now, dropped = {} }
+  local busy = limit.paid + limit.out
+  local next_out, next_paid = slots.walk(state, limit, 'out'), slots.walk(state, limit, 'paid')
+  local out_k, out_cost, out_held = next_out()
+  local paid_k, paid_cost, paid_held = next_paid()
+
+  local function drop(cost, held)
+    busy = busy - cost
+    for i = 1, #(held or {}) do
+      c.dropped[held[i].party] = (c.dropped[held[i].party] or 0) + held[i].cost
+    end
+  end
+
+  function c.ready_at(need)
+    return limit.n - busy >= need and c.at or nil
+  end
+
+  function c.step()
+    local out_at = out_k and out_k * limit.slot
+    local paid_at = paid_k and paid_k * limit.linger_slot
+    if out_at and (not paid_at or out_at <= paid_at) then
+      c.at = math.max(out_at, now)
+      drop(out_cost, out_held)
+      out_k, out_cost, out_held = next_out()
+    elseif paid_at then
+      c.at = math.max(paid_at, now)
+      drop(paid_cost, paid_held)
+      paid_k, paid_cost, paid_held = next_paid()
+    else
+      return false
+    end
+    return true
+  end
+
+  return c
+end

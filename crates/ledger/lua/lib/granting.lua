@@ -1,0 +1,272 @@
+-- Decides acquire groups in the order given.
+-- @include lib/args
+-- @include lib/limits
+-- @include lib/lease
+-- @include lib/pauses
+-- @include lib/usage
+
+local granting = {}
+
+-- Refusal reasons in order of precedence.
+local PRECEDENCE = {
+  cost_above_capacity = 1, paused_by_operator = 2, paused_by_upstream = 3, probing = 4, quota_exhausted = 5,
+  concurrency_exhausted = 6, reserved = 7, tenant_capped = 8, ramping = 9,
+}
+
+-- Reads one acquire group from ARGV.
+function granting.read()
+  local group = {
+    class = args.text(), tenant = args.text(), tier = args.text(), count = args.num(), ttl = args.num(), units = args.text(),
+    costs = {},
+  }
+  for cost in string.gmatch(args.text(), '%d+') do
+    group.costs[#group.costs + 1] = tonumber(cost)
+  end
+  return group
+end
+
+-- A tally of how many may go and what binds.
+local function tally(group)
+  local t = { may_go = group.count, binds = {} }
+
+  -- At most `most` may go, for `reason` (of `limit`), until `at` (nil: unknown).
+  function t.bound(most, reason, limit, at)
+    most = math.max(0, most)
+    if most < t.may_go then
+      t.may_go = most
+    end
+    t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at }
+  end
+
+  return t
+end
+
+local function weigh_pauses(ctx, group, t)
+  local scopes = { 'operator', 'budget', 'class:' .. group.class }
+  for i = 1, #ctx.budget.limits do
+    if group.costs[i] > 0 then
+      scopes[#scopes + 1] = 'limit:' .. ctx.budget.limits[i].name
+    end
+  end
+  t.probe_scopes, t.ramp_scopes = {}, {}
+  for i = 1, #scopes do
+    local scope = scopes[i]
+    local phase, at, let = pauses.phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)
+    local limit_name = string.match(scope, '^limit:(.*)$')
+    if phase == 'paused' then
+      t.bound(0, scope == 'operator' and 'paused_by_operator' or 'paused_by_upstream', limit_name, at)
+    elseif phase == 'probing' then
+      t.bound(0, 'probing', limit_name, at)
+    elseif phase == 'probe' then
+      t.bound(1, 'probing', limit_name, ctx.now + group.ttl)
+      t.probe_scopes[#t.probe_scopes + 1] = scope
+    elseif phase == 'ramp' then
+      t.bound(let, 'ramping', limit_name, at)
+      t.ramp_scopes[#t.ramp_scopes + 1] = scope
+    end
+  end
+end
+
+local function held_of(ctx, limit, dropped)
+  return function(party)
+    return slots.held(ctx.state, limit, party) - (dropped and dropped[party] or 0)
+  end
+end
+
+-- What is available to this caller, and to whom else the rest is kept.
+local function open_to(ctx, limit, group)
+  local all = limit.does.available(limit)
+  local kept = limits.kept_from(limit, group.tenant, group.tier, held_of(ctx, limit))
+  return all, all - kept
+end
+
+-- Whether a cost can never be granted to this caller.
+local function is_never(limit, group, cost)
+  local most = math.max(limit.kind == 'adaptive' and limit.most * 1000 or limit.n, 1)
+  for i = 1, #limit.reserved do
+    local party = limit.reserved[i].party
+    if party ~= 'tenant:' .. group.tenant and party ~= 'tier:' .. group.tier then
+      most = most - limit.reserved[i].amount
+    end
+  end
+  local cap = limits.cap_for(limit, group.tenant)
+  return cost > math.min(most, cap or most)
+end
+
+-- When `need` (and, of a capped tenant, `own`) will be there if nothing else happens.
+local function ready_at(ctx, limit, group, need, own)
+  local look = ctx.looks[limit.index]
+  if not look or look.for_whom ~= group.tenant .. '|' .. group.tier or look.need > need then
+    look = limit.does.ahead(ctx.state, limit, ctx.now)
+    look.for_whom = group.tenant .. '|' .. group.tier
+    ctx.looks[limit.index] = look
+  end
+  look.need = need
+  local cap = limits.cap_for(limit, group.tenant)
+  repeat
+    local held = held_of(ctx, limit, look.dropped)
+    local kept = limits.kept_from(limit, group.tenant, group.tier, held)
+    local at = look.ready_at(need + kept)
+    if at and not (cap and held('tenant:' .. group.tenant) + own > cap) then
+      return at
+    end
+  until not look.step()
+  -- More is wanted than ever was: a window's worth a window from here on.
+  local span = limit.window or 0
+  return look.at + math.ceil((need - limit.n) / math.max(1, limit.n)) * span
+end
+
+local function weigh_limit(ctx, group, t, limit, cost)
+  if is_never(limit, group, cost) then
+    t.bound(0, 'cost_above_capacity', limit.name, nil)
+    t.is_never = true
+    return
+  end
+  local weight = limits.weigh(limit, cost)
+  local ahead = ctx.ahead[limit.index]
+  local exhausted = limit.kind == 'concurrency' and 'concurrency_exhausted' or 'quota_exhausted'
+  if not limit.known then
+    if limit.probe_until and limit.probe_until > ctx.now then
+      t.bound(0, 'probing', limit.name, limit.probe_until)
+    else
+      t.bound(ahead > 0 and 0 or 1, 'probing', limit.name, ctx.now + group.ttl)
+    end
+  end
+  local all, open = open_to(ctx, limit, group)
+  local function when()
+    return ready_at(ctx, limit, group, ahead + weight, cost)
+  end
+  if ahead > 0 then
+    t.bound(0, exhausted, limit.name, when)
+  else
+    local fits = math.floor(open / weight)
+    if weight < cost then
+      fits = math.min(fits, 1)
+    end
+    if fits < t.may_go or fits < group.count then
+      local whole = math.floor(all / weight) > fits
+      t.bound(fits, whole and 'reserved' or exhausted, limit.name, when)
+    end
+  end
+  local cap = limits.cap_for(limit, group.tenant)
+  if cap then
+    local left = math.floor((cap - slots.held(ctx.state, limit, 'tenant:' .. group.tenant)) / cost)
+    if left < group.count then
+      t.bound(left, 'tenant_capped', limit.name, when)
+    end
+  end
+end
+
+-- The refusal of those that may not go: the first reason in order of precedence, and the limit that binds longest.
+local function refusal(t)
+  local reason, longest, limit, never_known
+  for i = 1, #t.binds do
+    local bind = t.binds[i]
+    if bind.most <= t.may_go then
+      local at = bind.at
+      if type(at) == 'function' then
+        at = at()
+      end
+      if not reason or PRECEDENCE[bind.reason] < PRECEDENCE[reason] then
+        reason = bind.reason
+      end
+      if not at then
+        never_known = true
+        limit = bind.limit or limit
+      elseif not longest or at > longest then
+        longest = at
+        limit = (not never_known and bind.limit) or limit
+      end
+    end
+  end
+  return reason, limit, not never_known and longest or nil
+end
+
+-- Takes what the refused ones wait for out of reach of those behind them: nobody overtakes in a limit that is used up.
+local function hold_back(ctx, group, t, left)
+  for i = 1, #t.binds do
+    local bind = t.binds[i]
+    if bind.most <= t.may_go and not t.is_never then
+      for l = 1, #ctx.budget.limits do
+        local limit = ctx.budget.limits[l]
+        local shared = bind.reason == 'quota_exhausted' or bind.reason == 'concurrency_exhausted'
+        if limit.name == bind.limit and shared then
+          ctx.ahead[l] = ctx.ahead[l] + left * limits.weigh(limit, group.costs[l])
+        end
+      end
+    end
+  end
+end
+
+local function grant(ctx, group, t, lease_key)
+  local now, count = ctx.now, t.may_go
+  local l = {
+    granted_at = now, send_by = now + ctx.budget.send_within + 1, deadline = now + group.ttl + 1,
+    class = group.class, tenant = group.tenant, tier = group.tier, units = group.units,
+    probes = table.concat(t.probe_scopes, '\n'),
+  }
+  lease.create(lease_key, l, count, now)
+  for i = 1, #ctx.budget.limits do
+    local limit, cost = ctx.budget.limits[i], group.costs[i]
+    if cost > 0 then
+      local weight = {
+        cost = cost,
+        settled_then = limit.settled,
+        blind_then = limit.blind,
+        weighed_then = limits.paid(limit) + limit.out - limit.granted - limit.foreign,
+        is_probe = not limit.known,
+      }
+      if not limit.known then
+        limits.send_probe(limit, l.deadline)
+      end
+      lease.put_limit(l, limit, weight)
+      local late = limit.kind == 'concurrency' or limit.completion == 1
+      local parties = limits.parties(limit, group.tenant, group.tier)
+      limit.does.grant(ctx.state, limit, cost * count, late and l.deadline or l.send_by, parties)
+    end
+  end
+  for i = 1, #t.probe_scopes do
+    pauses.send_probe(ctx.pauses, t.probe_scopes[i], l.deadline)
+  end
+  for i = 1, #t.ramp_scopes do
+    pauses.let_out(ctx.pauses, t.ramp_scopes[i], count)
+  end
+  usage.count(ctx.use, 'granted', count)
+  usage.charge(ctx.use, group, usage.units(group.units), count)
+  ctx.remember(lease_key, l)
+  return l
+end
+
+-- Decides one group: {granted, send_within, deadline, reason, limit, retry}; '' where there is none.
+function granting.apply(ctx, group, lease_key)
+  local l = ctx.lease(lease_key)
+  if l and lease.was_used(l) then
+    -- The same commit again, or the same request: the same grant.
+    local granted = #l.bits
+    local reason = granted < group.count and 'quota_exhausted' or ''
+    return { granted, math.max(0, l.send_by - 1 - ctx.now), math.max(0, l.deadline - 1 - ctx.now), reason, '', reason ~= '' and '0' or '' }
+  end
+  local t = tally(group)
+  weigh_pauses(ctx, group, t)
+  for i = 1, #ctx.budget.limits do
+    if group.costs[i] > 0 then
+      weigh_limit(ctx, group, t, ctx.budget.limits[i], group.costs[i])
+    end
+  end
+  if t.is_never then
+    t.may_go = 0
+  end
+  if t.may_go > 0 then
+    l = grant(ctx, group, t, lease_key)
+    -- What was looked at ahead is no longer so.
+    ctx.looks = {}
+  end
+  if t.may_go == group.count then
+    return { t.may_go, ctx.budget.send_within, group.ttl, '', '', '' }
+  end
+  local reason, limit, at = refusal(t)
+  hold_back(ctx, group, t, group.count - t.may_go)
+  ctx.refused = true
+  local retry = at and int(math.max(0, at - ctx.now)) or ''
+  return { t.may_go, l and ctx.budget.send_within or 0, l and group.ttl or 0, reason, limit or '', retry }
+end

@@ -1,0 +1,135 @@
+-- The limits of a budget: their state read, brought to now, and written back.
+-- @include lib/window
+-- @include lib/concurrency
+-- @include lib/bucket
+-- @include lib/adaptive
+
+local limits = {}
+
+local KINDS = { window = window, concurrency = concurrency, bucket = bucket, adaptive = adaptive }
+local SUMS = { 'out', 'paid', 'closing', 'settled', 'blind', 'granted', 'foreign' }
+local IS_TEXT = { out_index = true, paid_index = true }
+-- Probes without a reading after which the declaration is believed.
+local UNREAD_PROBES = 3
+
+-- Reads the limits' state and brings it to `now`.
+function limits.load(state, budget, now)
+  local wanted = {}
+  for l = 1, #budget.limits do
+    local limit = budget.limits[l]
+    limit.does = KINDS[limit.kind]
+    for i = 1, #limit.does.fields do
+      wanted[#wanted + 1] = limit.key .. ':' .. limit.does.fields[i]
+    end
+  end
+  hash.load(state, wanted)
+  for l = 1, #budget.limits do
+    local limit = budget.limits[l]
+    limit.before = {}
+    for i = 1, #limit.does.fields do
+      local field = limit.does.fields[i]
+      local text = state.have[limit.key .. ':' .. field]
+      limit.before[field] = text
+      limit[field] = text and (IS_TEXT[field] and text or tonumber(text))
+    end
+    for i = 1, #SUMS do
+      limit[SUMS[i]] = limit[SUMS[i]] or 0
+    end
+    limit.n = limit.n or limit.capacity
+    if not limit.has_readings then
+      limit.known = 1
+    end
+    limit.does.advance(state, limit, now)
+  end
+end
+
+function limits.save(state, budget)
+  for l = 1, #budget.limits do
+    local limit = budget.limits[l]
+    local is_real = limit.does.is_real or {}
+    for i = 1, #limit.does.fields do
+      local field = limit.does.fields[i]
+      local text = limit[field]
+      if IS_TEXT[field] then
+        text = text ~= '' and text or nil
+      elseif text then
+        text = is_real[field] and real(text) or int(text)
+      end
+      if text ~= limit.before[field] then
+        hash.put(state, limit.key .. ':' .. field, text)
+      end
+    end
+  end
+end
+
+-- What is settled and still weighs.
+function limits.paid(limit)
+  return limit.paid + limit.closing
+end
+
+-- What of a cost must be available: all of it, but for an adaptive limit.
+function limits.weigh(limit, cost)
+  return limit.does.weigh and limit.does.weigh(limit, cost) or cost
+end
+
+-- The parties of a limit's reservations and caps that a caller belongs to, by name.
+function limits.parties(limit, tenant, tier)
+  local list = {}
+  if not limit.shared then
+    return list
+  end
+  local by_tenant, by_tier = 'tenant:' .. tenant, 'tier:' .. tier
+  local counts_tenant = limit.cap_of[by_tenant] or limit.cap_of['*']
+  for i = 1, #limit.reserved do
+    local party = limit.reserved[i].party
+    counts_tenant = counts_tenant or party == by_tenant
+    if party == by_tier then
+      list[#list + 1] = by_tier
+    end
+  end
+  if counts_tenant then
+    list[#list + 1] = by_tenant
+  end
+  return list
+end
+
+-- What a caller's tenant may have of the limit at most, or nil.
+function limits.cap_for(limit, tenant)
+  return limit.shared and (limit.cap_of['tenant:' .. tenant] or limit.cap_of['*']) or nil
+end
+
+-- What is kept for others than the caller. `held(party)` tells what a party has.
+function limits.kept_from(limit, tenant, tier, held)
+  local kept = 0
+  for i = 1, #limit.reserved do
+    local r = limit.reserved[i]
+    if r.party ~= 'tenant:' .. tenant and r.party ~= 'tier:' .. tier then
+      kept = kept + math.max(0, r.amount - held(r.party))
+    end
+  end
+  return kept
+end
+
+-- ## unknown => (unknown, a probe is out)
+function limits.send_probe(limit, deadline)
+  if limit.probe_until then
+    limits.end_probe(limit, true)
+  end
+  limit.probe_until = not limit.known and deadline or nil
+end
+
+-- ## unknown => (unknown | known): a probe ended, unread or not sent.
+function limits.end_probe(limit, unread)
+  limit.probe_until = nil
+  if unread then
+    limit.unread = (limit.unread or 0) + 1
+    if limit.unread >= UNREAD_PROBES then
+      limit.known, limit.unread = 1, nil
+    end
+  end
+end
+
+-- ## unknown => known: a reading came.
+function limits.learn(limit)
+  limit.known, limit.unread, limit.probe_until = 1, nil, nil
+end

@@ -1,0 +1,259 @@
+-- Settles groups of permits of one lease.
+-- @include lib/args
+-- @include lib/limits
+-- @include lib/lease
+-- @include lib/pauses
+-- @include lib/usage
+
+local settling = {}
+
+local function optional(text)
+  if text == '-' then
+    return nil
+  end
+  return tonumber(text)
+end
+
+-- Reads one settle group from ARGV.
+function settling.read()
+  local group = { kind = args.text(), age = args.num(), indexes = {}, costs = {}, readings = {} }
+  for index in string.gmatch(args.text(), '%d+') do
+    group.indexes[#group.indexes + 1] = tonumber(index)
+  end
+  for cost in string.gmatch(args.text(), '%d+') do
+    group.costs[#group.costs + 1] = tonumber(cost)
+  end
+  group.units = args.text()
+  for _ = 1, args.num() do
+    local limit_index = args.num()
+    group.readings[limit_index] = {
+      least = optional(args.text()),
+      last = optional(args.text()),
+      capacity = optional(args.text()),
+      earliest = optional(args.text()),
+      latest = optional(args.text()),
+    }
+  end
+  group.scope = args.text()
+  group.retry_after = optional(args.text())
+  return group
+end
+
+-- Takes the capacity that a response names for what it is, unless it refused: then some send another limit's values.
+local function observe_capacity(limit, reading, kind)
+  if not (reading and reading.capacity) or kind == 'refused' or limit.kind == 'adaptive' then
+    return
+  end
+  if reading.capacity ~= limit.n then
+    announce.say('limit_changed', limit.name, limit.n, reading.capacity)
+    limit.n = reading.capacity
+    if limit.does.resize then
+      limit.does.resize(limit)
+    end
+  end
+end
+
+-- A reading's moments in the store's time: the response was made between the grant and its receipt.
+local function on_clock(reading, s)
+  if not reading then
+    return nil
+  end
+  return {
+    least = reading.least,
+    last = reading.last,
+    early = reading.earliest and s.granted_at + reading.earliest,
+    late = reading.latest and s.answered_at + reading.latest,
+  }
+end
+
+local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
+  local reading = group.readings[limit.index]
+  if group.kind == 'accepted' or group.kind == 'refused' then
+    observe_capacity(limit, reading, group.kind)
+  end
+  local is_charged = group.kind == 'accepted' or group.kind == 'lost' or (group.kind == 'refused' and group.is_counted)
+  local each = weight.cost
+  if (group.costs[limit.index] or 0) > 0 and limit.kind ~= 'concurrency' then
+    each = group.costs[limit.index]
+  end
+  local s = {
+    kind = group.kind,
+    cost = weight.cost * #indexes,
+    charge_each = is_charged and each or 0,
+    charge = is_charged and each * #indexes or 0,
+    granted_at = l.granted_at,
+    send_by = (limit.kind == 'concurrency' or limit.completion == 1) and deadline or l.send_by,
+    answered_at = ctx.now - group.age + 1,
+    settled_then = weight.settled_then,
+    blind_then = weight.blind_then,
+    weighed_then = weight.weighed_then,
+    parties = limits.parties(limit, l.tenant, l.tier),
+  }
+  s.moment = math.min(s.answered_at, s.send_by)
+  s.reading = on_clock(reading, s)
+  limit.does.settle(ctx.state, limit, s, ctx.now)
+  if s.foreign then
+    announce.say('foreign', limit.name, s.foreign)
+  end
+  if s.read then
+    limits.learn(limit)
+  elseif weight.is_probe and not limit.known then
+    limits.end_probe(limit, group.kind ~= 'not_sent')
+  end
+end
+
+-- How long the response asks to stay away, as a moment; nil where it does not say.
+local function till(ctx, group)
+  if group.retry_after then
+    if group.retry_after == 0 then
+      return ctx.now + ctx.budget.backoff_base
+    end
+    return ctx.now - group.age + group.retry_after + 1
+  end
+  local latest
+  for l = 1, #ctx.budget.limits do
+    local reading = group.readings[l]
+    if reading and reading.least == 0 and reading.latest then
+      latest = math.max(latest or 0, ctx.now - group.age + reading.latest + 1)
+    end
+  end
+  return latest and latest > ctx.now and latest or nil
+end
+
+local function each_probe(l, act)
+  for scope in string.gmatch(l.probes, '[^\n]+') do
+    act(scope)
+  end
+end
+
+local function correct_usage(ctx, group, l, count)
+  if group.kind == 'not_sent' then
+    usage.charge(ctx.use, l, usage.units(l.units), -count)
+  elseif group.kind == 'refused' and not group.is_counted then
+    usage.charge(ctx.use, l, usage.units(l.units), -count)
+  elseif group.units ~= '' then
+    usage.charge(ctx.use, l, usage.units(l.units), -count)
+    usage.charge(ctx.use, l, usage.units(group.units), count)
+  end
+end
+
+-- Splits the indexes by what becomes of them: answers a letter each (`a` applied, `d` done before, `u` unknown).
+local function sort_out(l, group)
+  local fresh_ones, letters, seen = {}, '', {}
+  for i = 1, #group.indexes do
+    local index = group.indexes[i]
+    local bit = l and lease.bit(l, index)
+    if not bit then
+      letters = letters .. 'u'
+    elseif bit ~= '-' or seen[index] then
+      letters = letters .. 'd'
+    else
+      letters = letters .. 'a'
+      seen[index] = true
+      fresh_ones[#fresh_ones + 1] = index
+    end
+  end
+  return fresh_ones, letters
+end
+
+-- For how long the scopes of a lease are paused.
+local function paused_for(ctx, l)
+  local longest = 0
+  local function consider(scope)
+    local phase, until_then = pauses.phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)
+    if phase == 'paused' and until_then then
+      longest = math.max(longest, until_then - ctx.now)
+    end
+  end
+  consider('operator')
+  consider('budget')
+  consider('class:' .. l.class)
+  for i = 1, #ctx.budget.limits do
+    if lease.get_limit(l, ctx.budget.limits[i]) then
+      consider('limit:' .. ctx.budget.limits[i].name)
+    end
+  end
+  return longest
+end
+
+-- The scope of a group's pause: as named, or `#2`, the second limit.
+local function scope_of(ctx, group)
+  local index = string.match(group.scope, '^#(%d+)$')
+  if not index then
+    return group.scope
+  end
+  local limit = ctx.budget.limits[tonumber(index)]
+  return limit and 'limit:' .. limit.name or 'budget'
+end
+
+-- Settles one group; answers its letters and for how long its scope is paused.
+function settling.apply(ctx, group, lease_key)
+  local l = ctx.lease(lease_key)
+  local indexes, letters = sort_out(l, group)
+  if not l then
+    return letters, 0
+  end
+  if #indexes > 0 then
+    group.is_counted = group.kind == 'refused_counted'
+    if group.is_counted then
+      group.kind = 'refused'
+    end
+    -- Permits whose deadline was moved stand in slots of their own.
+    local at = 1
+    while at <= #indexes do
+      local deadline = lease.deadline_of(l, indexes[at])
+      local same = {}
+      while at <= #indexes and lease.deadline_of(l, indexes[at]) == deadline do
+        same[#same + 1] = indexes[at]
+        at = at + 1
+      end
+      for i = 1, #ctx.budget.limits do
+        local limit = ctx.budget.limits[i]
+        local weight = lease.get_limit(l, limit)
+        if weight then
+          settle_limit(ctx, group, l, limit, weight, same, deadline)
+        end
+      end
+    end
+    lease.set_bits(l, indexes, group.kind == 'not_sent' and 'n' or 's')
+    correct_usage(ctx, group, l, #indexes)
+    usage.count(ctx.use, 'settled', #indexes)
+    ctx.freed = true
+    if group.kind == 'refused' then
+      usage.count(ctx.use, 'refused', #indexes)
+    end
+    each_probe(l, function(scope)
+      pauses.end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted')
+    end)
+    if group.kind == 'refused' and group.scope ~= '' then
+      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, l.granted_at, till(ctx, group), ctx.budget, ctx.jitter)
+    end
+  end
+  return letters, paused_for(ctx, l)
+end
+
+-- Moves a permit's deadline on; answers the new one in ms from now, `settled` or `unknown`.
+function settling.renew(ctx, index, ttl, lease_key)
+  local l = ctx.lease(lease_key)
+  local bit = l and lease.bit(l, index)
+  if not bit then
+    return 'unknown'
+  end
+  if bit ~= '-' then
+    return 'settled'
+  end
+  local from = lease.deadline_of(l, index)
+  local to = math.max(from, ctx.now + ttl)
+  if from <= ctx.now then
+    return 'unknown'
+  end
+  for i = 1, #ctx.budget.limits do
+    local limit = ctx.budget.limits[i]
+    local weight = lease.get_limit(l, limit)
+    if weight and (limit.kind == 'concurrency' or (limit.completion == 1 and limit.kind ~= 'adaptive')) then
+      slots.move(ctx.state, limit, weight.cost, from, to, limits.parties(limit, l.tenant, l.tier))
+    end
+  end
+  lease.set_deadline(l, index, to, ctx.now)
+  return int(to - ctx.now)
+end

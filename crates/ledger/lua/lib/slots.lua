@@ -1,0 +1,190 @@
+-- Costs by the moment at which they weigh no more, in slots of a fixed length, as fields of the state.
+-- A side is 'out' (granted, not settled) or 'paid' (settled). A slot's text is its cost, followed by what parties
+-- with a reservation or a cap hold of it: `12` or `12;tier:batch=5;tenant:acme=3`. `limit[side .. '_index']` has the
+-- numbers of the occupied slots in order, DIGITS characters each, so that work grows with those and not with time.
+-- Invariant: `limit[side]` is the sum of the side's slots; none is at or below `limit[side .. '_low']`.
+-- @include lib/hash
+
+local slots = {}
+
+-- Slots one call sweeps or looks ahead at most.
+local SLOTS_A_CALL = 4096
+-- Slots read at once.
+local SLOTS_A_READ = 64
+
+local DIGITS = 15
+
+local function number_of(k)
+  return string.format('%015.0f', k)
+end
+
+local function slot_field(limit, side, number)
+  return limit.key .. ':' .. side .. ':' .. number
+end
+
+local function entry(index, i)
+  return string.sub(index, (i - 1) * DIGITS + 1, i * DIGITS)
+end
+
+-- How many entries of an index stand before `number`.
+local function before(index, number)
+  local from, to = 0, #index / DIGITS
+  while from < to do
+    local middle = math.floor((from + to) / 2)
+    if entry(index, middle + 1) < number then
+      from = middle + 1
+    else
+      to = middle
+    end
+  end
+  return from
+end
+
+-- Puts a slot into a side's index, or takes it out.
+local function enter(limit, side, number, is_there)
+  local name = side .. '_index'
+  local index = limit[name] or ''
+  local ahead = before(index, number)
+  local was_there = entry(index, ahead + 1) == number
+  if is_there ~= was_there then
+    local rest = string.sub(index, (was_there and ahead + 1 or ahead) * DIGITS + 1)
+    limit[name] = string.sub(index, 1, ahead * DIGITS) .. (is_there and number or '') .. rest
+  end
+end
+
+local function parse(text)
+  if not text then
+    return 0, nil
+  end
+  local plain = tonumber(text)
+  if plain then
+    return plain, nil
+  end
+  local parties = {}
+  for party, cost in string.gmatch(text, ';([^;=]+)=([%d.]+)') do
+    parties[#parties + 1] = { party = party, cost = tonumber(cost) }
+  end
+  return tonumber(string.match(text, '^[%d.]+')), parties
+end
+
+local function held_field(limit, party)
+  return limit.key .. ':held:' .. party
+end
+
+-- What a party holds of a limit, settled or not.
+function slots.held(state, limit, party)
+  return hash.num(state, held_field(limit, party)) or 0
+end
+
+local function hold(state, limit, party, cost)
+  local now_held = slots.held(state, limit, party) + cost
+  hash.put(state, held_field(limit, party), now_held > 0 and int(now_held) or nil)
+end
+
+-- Adds `cost` (below zero: takes away) to slot `k`, and to what each of `parties` (names) holds. With
+-- `for_parties_only` the limit's own sum stays as it is.
+function slots.add(state, limit, side, k, cost, parties, for_parties_only)
+  if cost == 0 then
+    return
+  end
+  local number = number_of(k)
+  local field = slot_field(limit, side, number)
+  local total, held = parse(hash.text(state, field))
+  if not for_parties_only then
+    total = total + cost
+    limit[side] = limit[side] + cost
+  end
+  held = held or {}
+  for i = 1, #parties do
+    local found
+    for j = 1, #held do
+      if held[j].party == parties[i] then
+        found = held[j]
+      end
+    end
+    if not found then
+      found = { party = parties[i], cost = 0 }
+      held[#held + 1] = found
+    end
+    found.cost = found.cost + cost
+    hold(state, limit, parties[i], cost)
+  end
+  local text = int(total)
+  local nothing = total == 0
+  for j = 1, #held do
+    if held[j].cost > 0 then
+      nothing = false
+      text = text .. ';' .. held[j].party .. '=' .. int(held[j].cost)
+    end
+  end
+  hash.put(state, field, not nothing and text or nil)
+  enter(limit, side, number, not nothing)
+end
+
+local function read_ahead(state, limit, side, from, to)
+  local fields = {}
+  for i = from, math.min(to, from + SLOTS_A_READ - 1) do
+    fields[#fields + 1] = slot_field(limit, side, entry(limit[side .. '_index'], i))
+  end
+  hash.load(state, fields)
+end
+
+-- Drops the slots up to `upto`, at most SLOTS_A_CALL of them; answers the cost that weighs no more.
+function slots.sweep(state, limit, side, upto)
+  local low, name = side .. '_low', side .. '_index'
+  if upto <= (limit[low] or 0) then
+    return 0
+  end
+  local index = limit[name] or ''
+  local over = index == '' and 0 or before(index, number_of(upto + 1))
+  if over > SLOTS_A_CALL then
+    over = SLOTS_A_CALL
+    upto = tonumber(entry(index, over))
+  end
+  local dropped = 0
+  for i = 1, over do
+    if i % SLOTS_A_READ == 1 then
+      read_ahead(state, limit, side, i, over)
+    end
+    local field = slot_field(limit, side, entry(index, i))
+    local cost, held = parse(hash.text(state, field))
+    dropped = dropped + cost
+    for j = 1, #(held or {}) do
+      hold(state, limit, held[j].party, -held[j].cost)
+    end
+    hash.put(state, field, nil)
+  end
+  if over > 0 then
+    limit[name] = string.sub(index, over * DIGITS + 1)
+  end
+  limit[side] = limit[side] - dropped
+  limit[low] = upto
+  return dropped
+end
+
+-- Walks the occupied slots of a side in order: answers k, cost, parties; or nil.
+function slots.walk(state, limit, side)
+  local index = limit[side .. '_index'] or ''
+  local last = math.min(#index / DIGITS, SLOTS_A_CALL)
+  local i = 0
+  return function()
+    i = i + 1
+    if i > last then
+      return nil
+    end
+    if i % SLOTS_A_READ == 1 then
+      read_ahead(state, limit, side, i, last)
+    end
+    local number = entry(index, i)
+    return tonumber(number), parse(hash.text(state, slot_field(limit, side, number)))
+  end
+end
+
+-- Moves a permit's cost from one moment to a later one; nothing happens where it weighs no more.
+function slots.move(state, limit, cost, from, to, parties)
+  local k = math.ceil(from / limit.slot)
+  if k > (limit.out_low or 0) then
+    slots.add(state, limit, 'out', k, -cost, parties)
+    slots.add(state, limit, 'out', math.ceil(to / limit.slot), cost, parties)
+  end
+end

@@ -1,0 +1,64 @@
+-- Use by tenant, tier and class, in every unit; and the budget's counters.
+-- Invariant: at most NAMES names a dimension and unit; the rest share `_other`.
+-- @include lib/hash
+
+local usage = {}
+
+local NAMES = 256
+
+function usage.open(use_key)
+  return { h = hash.open(use_key), order = {}, sums = {} }
+end
+
+-- Reads `requests=1;tokens=200` into a list of {unit, cost}.
+function usage.units(text)
+  local list = {}
+  for unit, cost in string.gmatch(text, '([^;=]+)=(%d+)') do
+    list[#list + 1] = { unit = unit, cost = tonumber(cost) }
+  end
+  return list
+end
+
+local function add(u, field, n)
+  if not u.sums[field] then
+    u.sums[field] = 0
+    u.order[#u.order + 1] = field
+  end
+  u.sums[field] = u.sums[field] + n
+end
+
+-- Counts `n` of a counter: granted, settled, refused.
+function usage.count(u, counter, n)
+  add(u, counter, n)
+end
+
+-- Charges `times` calls of `units` to a caller; below zero gives back.
+function usage.charge(u, who, units, times)
+  for i = 1, #units do
+    local tail = '|' .. units[i].unit
+    local n = units[i].cost * times
+    add(u, 'tenant|' .. who.tenant .. tail, n)
+    add(u, 'tier|' .. who.tier .. tail, n)
+    add(u, 'class|' .. who.class .. tail, n)
+  end
+end
+
+function usage.flush(u)
+  hash.load(u.h, u.order)
+  for i = 1, #u.order do
+    local field = u.order[i]
+    local dimension, unit = string.match(field, '^(%l+)|[^|]*|(.*)$')
+    if dimension and not u.h.have[field] then
+      local names_field = '#' .. dimension .. '|' .. unit
+      local names = hash.num(u.h, names_field) or 0
+      if names >= NAMES then
+        field = dimension .. '|_other|' .. unit
+      else
+        hash.put(u.h, names_field, int(names + 1))
+      end
+    end
+    local sum = (hash.num(u.h, field) or 0) + u.sums[u.order[i]]
+    hash.put(u.h, field, int(math.max(0, sum)))
+  end
+  hash.flush(u.h)
+end

@@ -1,0 +1,31 @@
+//! Announcements: `budget \n kind \n value ...`.
+
+use bursar_quota::{BudgetName, EventKind, LedgerEvent, LimitName};
+
+/// Reads an announcement; `None` where it is none of ours: anybody may publish.
+pub fn decode_event(payload: &[u8]) -> Option<LedgerEvent> {
+    let mut parts = std::str::from_utf8(payload).ok()?.split('\n');
+    let budget = BudgetName::new(parts.next()?).ok()?;
+    let kind = parts.next()?;
+    let mut text = || parts.next();
+    let limit = |name: &str| LimitName::new(name).ok();
+    let num = |text: &str| text.parse::<u64>().ok();
+    let kind = match kind {
+        "wake" => EventKind::Wake,
+        "paused" => EventKind::Paused { scope: text()?.to_owned(), for_ms: num(text()?) },
+        "resumed" => EventKind::Resumed { scope: text()?.to_owned() },
+        "limit_changed" => {
+            EventKind::LimitChanged { limit: limit(text()?)?, from: num(text()?)?, to: num(text()?)? }
+        }
+        "threshold" => EventKind::ThresholdCrossed {
+            limit: limit(text()?)?,
+            used: num(text()?)?,
+            capacity: num(text()?)?,
+        },
+        "foreign" => EventKind::ForeignUse { limit: limit(text()?)?, cost: num(text()?)? },
+        "spec" => EventKind::SpecChanged { version: num(text()?)? },
+        "deleted" => EventKind::Deleted,
+        _ => return None,
+    };
+    Some(LedgerEvent { budget, kind })
+}

@@ -1,0 +1,16 @@
+//! Between the domain's types and the scripts' texts.
+
+mod commit;
+mod event;
+mod keys;
+mod reader;
+mod settings;
+mod stored;
+
+pub use commit::{decode_commit, encode_commit};
+pub use event::decode_event;
+pub use keys::Keys;
+pub use settings::encode_put;
+pub use stored::{decode_stored, encode_get};
+
+pub(crate) use reader::Reader;

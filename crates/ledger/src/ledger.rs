@@ -1,0 +1,174 @@
+//! The [`Ledger`] over scripts: every decision is one script call on whichever engine hosts it.
+
+use std::{fmt, time::Duration};
+
+use bursar_quota::{
+    BoxFuture, BoxStream, BudgetName, BudgetSpec, Commit, CommitReply, Ledger, LedgerError, LedgerEvent, Put,
+    Stored,
+};
+use futures_util::StreamExt;
+
+use crate::{
+    HostError, Reply, Script, ScriptCall, ScriptHost,
+    codec::{
+        Keys, Reader, decode_commit, decode_event, decode_stored, encode_commit, encode_get, encode_put,
+    },
+    scripts,
+};
+
+/// The ledger on a script host.
+pub struct ScriptLedger<H> {
+    host: H,
+    keys: Keys,
+}
+
+impl<H: fmt::Debug> fmt::Debug for ScriptLedger<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptLedger").field("host", &self.host).field("keys", &self.keys).finish()
+    }
+}
+
+impl<H: ScriptHost> ScriptLedger<H> {
+    /// A ledger whose keys begin with `prefix` (`bursar:` by habit). Ledgers of one deployment share it.
+    pub fn new(host: H, prefix: &str) -> Self {
+        Self { host, keys: Keys::new(prefix) }
+    }
+
+    /// The engine below.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    async fn run(
+        &self,
+        budget: &BudgetName,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> Result<Reply, LedgerError> {
+        self.host.run(script, call).await.map_err(|error| of_budget(budget, error))
+    }
+
+    fn call(&self, budget: &BudgetName, parts: &[&str], args: &[&str]) -> ScriptCall {
+        let channel = self.keys.channel();
+        let args = [budget.as_str(), &channel].into_iter().chain(args.iter().copied());
+        ScriptCall {
+            keys: self.keys.all(budget, parts),
+            args: args.map(|arg| arg.as_bytes().to_vec()).collect(),
+        }
+    }
+
+    fn index(&self, what: &str, name: &str, most: &str) -> ScriptCall {
+        ScriptCall {
+            keys: vec![self.keys.names()],
+            args: [what, name, most].into_iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+        }
+    }
+}
+
+/// An error of a call that is about no budget.
+fn unexpected(error: HostError) -> LedgerError {
+    match error {
+        HostError::Unavailable { cause, retry_after } => LedgerError::Unavailable { cause, retry_after },
+        HostError::Script { code, message } => LedgerError::Corrupt(format!("{code} {message}")),
+    }
+}
+
+/// An error of a call about `budget`.
+fn of_budget(budget: &BudgetName, error: HostError) -> LedgerError {
+    match &error {
+        HostError::Script { code, .. } if code == "NOBUDGET" => LedgerError::UnknownBudget(budget.clone()),
+        HostError::Script { code, message } if code == "STALE" => match message.trim().parse() {
+            Ok(version) => LedgerError::StaleSpec { budget: budget.clone(), version },
+            Err(_) => unexpected(error),
+        },
+        _ => unexpected(error),
+    }
+}
+
+impl<H: ScriptHost> Ledger for ScriptLedger<H> {
+    fn commit<'a>(
+        &'a self,
+        budget: &'a BudgetName,
+        commit: &'a Commit,
+    ) -> BoxFuture<'a, Result<CommitReply, LedgerError>> {
+        Box::pin(async move {
+            let call = encode_commit(&self.keys, budget, commit);
+            decode_commit(self.run(budget, scripts::commit(), call).await?)
+        })
+    }
+
+    fn put<'a>(&'a self, spec: &'a BudgetSpec) -> BoxFuture<'a, Result<Put, LedgerError>> {
+        Box::pin(async move {
+            let name = &spec.name;
+            self.run(name, scripts::index(), self.index("add", name.as_str(), "0")).await?;
+            let mut reply =
+                Reader::new("put", self.run(name, scripts::put(), encode_put(&self.keys, spec)?).await?)?;
+            Ok(Put { version: reply.num()?, changed: reply.num::<u8>()? == 1 })
+        })
+    }
+
+    fn get<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<Option<Stored>, LedgerError>> {
+        Box::pin(async move {
+            match self.run(budget, scripts::get(), encode_get(&self.keys, budget)).await {
+                Ok(reply) => decode_stored(reply).map(Some),
+                Err(LedgerError::UnknownBudget(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a BudgetName>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<BudgetName>, LedgerError>> {
+        Box::pin(async move {
+            let after = after.map_or("", BudgetName::as_str);
+            let call = self.index("list", after, &most.to_string());
+            let reply = self.host.run(scripts::index(), call).await.map_err(unexpected)?;
+            let mut reader = Reader::new("list", reply)?;
+            let mut names = Vec::with_capacity(reader.left());
+            while reader.left() > 0 {
+                let name = reader.text()?;
+                names.push(BudgetName::new(&name).map_err(|error| LedgerError::Corrupt(error.to_string()))?);
+            }
+            Ok(names)
+        })
+    }
+
+    fn delete<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let call = self.call(budget, &["spec", "state", "pause", "use", "wait"], &[]);
+            let reply = self.run(budget, scripts::delete(), call).await?;
+            self.run(budget, scripts::index(), self.index("remove", budget.as_str(), "0")).await?;
+            Ok(reply == Reply::Int(1))
+        })
+    }
+
+    fn pause<'a>(
+        &'a self,
+        budget: &'a BudgetName,
+        span: Option<Duration>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let span = span.map_or_else(|| "-".to_owned(), |span| span.as_millis().to_string());
+            let call = self.call(budget, &["spec", "state", "pause"], &[&span]);
+            self.run(budget, scripts::pause(), call).await.map(drop)
+        })
+    }
+
+    fn resume<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<(), LedgerError>> {
+        Box::pin(async move {
+            let call = self.call(budget, &["spec", "pause"], &[]);
+            self.run(budget, scripts::resume(), call).await.map(drop)
+        })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move { self.host.ready().await.map_err(unexpected) })
+    }
+
+    fn events(&self) -> BoxStream<LedgerEvent> {
+        Box::pin(self.host.announcements().filter_map(|payload| async move { decode_event(&payload) }))
+    }
+}

@@ -1,0 +1,139 @@
+//! Expands includes.
+//!
+//! `-- @include lib/limits`, alone on its line, stands for the file of that name. A file is expanded once, where it
+//! is met first, depth first; later lines that name it expand to nothing.
+
+use std::collections::HashSet;
+
+/// Files nest at most so deep; a chain of distinct files cannot be longer than there are files anyway.
+const DEPTH_MAX: usize = 32;
+
+/// Why a script could not be put together. The stack runs from the script to the file that is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// No file has this name.
+    #[error("no file is named {}", stack.join(" > "))]
+    Missing {
+        /// Script first, the missing file last.
+        stack: Vec<String>,
+    },
+    /// A file includes itself, directly or through others.
+    #[error("the includes go in a circle: {}", stack.join(" > "))]
+    Cycle {
+        /// Script first, the file that came up again last.
+        stack: Vec<String>,
+    },
+    /// An include line that names nothing, or includes nested deeper than 32.
+    #[error("bad include on line {line} of {}", stack.join(" > "))]
+    Malformed {
+        /// Script first, the file with the line last.
+        stack: Vec<String>,
+        /// From 1.
+        line: usize,
+    },
+}
+
+/// The source of script `name` with its includes expanded. `read` gives a file's text by its name without `.lua`.
+///
+/// # Errors
+/// A missing file, a cycle, a malformed line; each with the stack of includes.
+pub fn expand<'a>(name: &str, read: impl Fn(&str) -> Option<&'a str>) -> Result<String, LoadError> {
+    let mut expansion = Expansion { read, stack: Vec::new(), done: HashSet::new(), text: String::new() };
+    expansion.file(name)?;
+    Ok(expansion.text)
+}
+
+struct Expansion<F> {
+    read: F,
+    stack: Vec<String>,
+    done: HashSet<String>,
+    text: String,
+}
+
+impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
+    fn file(&mut self, name: &str) -> Result<(), LoadError> {
+        let circular = self.stack.iter().any(|open| open == name);
+        self.stack.push(name.to_owned());
+        if circular {
+            return Err(LoadError::Cycle { stack: self.stack.clone() });
+        }
+        let Some(source) = (self.read)(name) else {
+            return Err(LoadError::Missing { stack: self.stack.clone() });
+        };
+        for (number, line) in source.lines().enumerate() {
+            let Some(include) = include_of(line) else {
+                self.text.push_str(line);
+                self.text.push('\n');
+                continue;
+            };
+            if include.is_empty() || include.contains(char::is_whitespace) || self.stack.len() >= DEPTH_MAX {
+                return Err(LoadError::Malformed { stack: self.stack.clone(), line: number + 1 });
+            }
+            if !self.done.contains(include) {
+                self.file(include)?;
+            }
+        }
+        self.stack.pop();
+        self.done.insert(name.to_owned());
+        Ok(())
+    }
+}
+
+/// What an include line names; `None` for any other line.
+fn include_of(line: &str) -> Option<&str> {
+    let rest = line.trim().strip_prefix("--")?.trim_start().strip_prefix("@include")?;
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(name: &str, files: &[(&str, &'static str)]) -> Result<String, LoadError> {
+        expand(name, |wanted| files.iter().find(|(name, _)| *name == wanted).map(|(_, text)| *text))
+    }
+
+    #[test]
+    fn includes_expand_once_depth_first() {
+        let files = [
+            ("commit", "-- head\n-- @include lib/a\n-- @include lib/b\nreturn 1"),
+            ("lib/a", "-- @include lib/b\nlocal a = b"),
+            ("lib/b", "local b = 1"),
+        ];
+        assert_eq!(load("commit", &files).unwrap(), "-- head\nlocal b = 1\nlocal a = b\nreturn 1\n");
+    }
+
+    #[test]
+    fn a_missing_file_shows_the_stack() {
+        let files = [("commit", "-- @include lib/a"), ("lib/a", "-- @include lib/none")];
+        let error = load("commit", &files).unwrap_err();
+        assert_eq!(error.to_string(), "no file is named commit > lib/a > lib/none");
+        assert_eq!(load("none", &files).unwrap_err().to_string(), "no file is named none");
+    }
+
+    #[test]
+    fn a_cycle_shows_the_stack() {
+        let files =
+            [("s", "-- @include lib/a"), ("lib/a", "-- @include lib/b"), ("lib/b", "-- @include lib/a")];
+        let error = load("s", &files).unwrap_err();
+        assert_eq!(error.to_string(), "the includes go in a circle: s > lib/a > lib/b > lib/a");
+        let own = load("s", &[("s", "--  @include  s ")]).unwrap_err();
+        assert_eq!(own, LoadError::Cycle { stack: vec!["s".into(), "s".into()] });
+    }
+
+    #[test]
+    fn a_malformed_line_is_told_and_prose_is_not_mistaken() {
+        let error = load("s", &[("s", "local x\n-- @include")]).unwrap_err();
+        assert_eq!(error.to_string(), "bad include on line 2 of s");
+        assert!(load("s", &[("s", "-- @include a b")]).is_err());
+        assert_eq!(load("s", &[("s", "-- see @include x\n-- @included")]).unwrap().lines().count(), 2);
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
+        let texts: Vec<String> = (1..=40).map(|n| format!("-- @include f{n}")).collect();
+        let read = |wanted: &str| names.iter().position(|name| name == wanted).map(|at| texts[at].as_str());
+        assert!(matches!(expand("f0", read), Err(LoadError::Malformed { .. })));
+    }
+}

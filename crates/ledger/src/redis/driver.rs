@@ -1,0 +1,264 @@
+//! Store drivers: each keeps one connection and pipelines the calls of many lanes through it.
+//!
+//! A driver is one task. Calls reach it through a bounded queue, leave it on its connection in the order in which they
+//! came, and are answered as the server answers. It connects when there is something to send, rests after a failed
+//! attempt, and tries again what failed for a reason that passes. It never decides: only the scripts do.
+
+use std::{collections::VecDeque, mem, pin::Pin, sync::Arc};
+
+use bursar_quota::BoxFuture;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use redis::{Cmd, RedisResult, Value};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::coop::unconstrained,
+    time::{Sleep, sleep},
+};
+
+use crate::{HostError, Script, ScriptCall};
+
+use super::{
+    failure::Verdict,
+    jitter::Jitter,
+    pool::{Checkout, Pool},
+    target::MAX_IN_FLIGHT,
+};
+
+/// After so many failures without a success between them even a connection that mends itself is replaced.
+const MAX_STRIKES: u32 = 16;
+
+/// What to send.
+pub(super) enum Work {
+    /// A script, by its hash; by its source if the server asks for that.
+    Script(&'static Script, ScriptCall),
+    /// A plain command.
+    Command(Cmd),
+}
+
+/// A call and who waits for it. A caller that has gone away is noticed before the next try.
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Result<Value, HostError>>,
+    tries: u32,
+    with_source: bool,
+}
+
+impl Job {
+    pub(super) fn new(work: Work, answer: oneshot::Sender<Result<Value, HostError>>) -> Self {
+        Self { work, answer, tries: 0, with_source: false }
+    }
+
+    fn command(&self) -> Cmd {
+        let (script, call) = match &self.work {
+            Work::Command(command) => return command.clone(),
+            Work::Script(script, call) => (script, call),
+        };
+        let mut command = match self.with_source {
+            true => redis::cmd("EVAL").arg(&script.source).to_owned(),
+            false => redis::cmd("EVALSHA").arg(&script.sha1).to_owned(),
+        };
+        command.arg(call.keys.len()).arg(&call.keys).arg(&call.args);
+        command
+    }
+}
+
+/// The connection's state.
+enum Link {
+    /// None, and nothing to send.
+    Down,
+    // ## Down => Dialing
+    Dialing(BoxFuture<'static, Result<Checkout, Verdict>>),
+    // ## Dialing => Up, if it was made
+    Up(Checkout),
+    // ## Dialing => Resting, if it was not
+    Resting(Pin<Box<Sleep>>),
+}
+
+/// What became of a link that was waited for.
+enum Change {
+    Connected(Checkout),
+    Failed(Verdict),
+    Rested,
+}
+
+type Sent = (Job, u64, RedisResult<Value>);
+
+/// One driver. [`Self::run`] ends when nobody can call any more.
+pub(super) struct Driver {
+    pool: Pool,
+    queue: mpsc::Receiver<Job>,
+    jitter: Arc<Jitter>,
+    retries: u32,
+    link: Link,
+    /// Counts the connections, so that a call's failure on an old one does not end its successor.
+    round: u64,
+    /// Attempts to connect that failed in a row.
+    failures: u32,
+    /// Calls that failed in a row.
+    strikes: u32,
+    waiting: VecDeque<Job>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Sent>>,
+    delayed: FuturesUnordered<BoxFuture<'static, Job>>,
+}
+
+impl Driver {
+    pub(super) fn new(pool: Pool, queue: mpsc::Receiver<Job>, jitter: Arc<Jitter>, retries: u32) -> Self {
+        Self {
+            pool,
+            queue,
+            jitter,
+            retries,
+            link: Link::Down,
+            round: 0,
+            failures: 0,
+            strikes: 0,
+            waiting: VecDeque::new(),
+            in_flight: FuturesUnordered::new(),
+            delayed: FuturesUnordered::new(),
+        }
+    }
+
+    /// Serves calls until all senders of the queue are gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.advance();
+            let held = self.waiting.len() + self.in_flight.len() + self.delayed.len();
+            tokio::select! {
+                Some(sent) = self.in_flight.next(), if !self.in_flight.is_empty() => self.sent(sent),
+                Some(job) = self.delayed.next(), if !self.delayed.is_empty() => self.waiting.push_back(job),
+                change = changed(&mut self.link) => self.changed(change),
+                job = self.queue.recv(), if held < MAX_IN_FLIGHT => match job {
+                    Some(job) => self.waiting.push_back(job),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Sends what waits, or begins to connect for it.
+    fn advance(&mut self) {
+        self.waiting.retain(|job| !job.answer.is_closed());
+        if self.waiting.is_empty() {
+            return;
+        }
+        match &self.link {
+            Link::Up(checkout) => {
+                for job in self.waiting.drain(..) {
+                    let (mut wire, round) = (checkout.wire(), self.round);
+                    // Not interrupted by the scheduler's budget: a call that paused before it is written would be
+                    // overtaken by the next. The connection's queue holds all that can be in flight.
+                    self.in_flight.push(Box::pin(unconstrained(async move {
+                        let answer = wire.send(&job.command()).await;
+                        (job, round, answer)
+                    })));
+                }
+            }
+            Link::Down => {
+                let pool = self.pool.clone();
+                self.link = Link::Dialing(Box::pin(async move { pool.get().await }));
+            }
+            Link::Dialing(_) | Link::Resting(_) => {}
+        }
+    }
+
+    fn changed(&mut self, change: Change) {
+        self.link = match change {
+            Change::Rested => Link::Down,
+            Change::Connected(checkout) => {
+                if self.failures > 0 {
+                    tracing::info!(after = self.failures, "the store is reachable again");
+                }
+                self.failures = 0;
+                self.strikes = 0;
+                self.round += 1;
+                Link::Up(checkout)
+            }
+            Change::Failed(verdict) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == 1 {
+                    tracing::warn!(cause = verdict.cause(), "the store is unreachable");
+                }
+                // Each call has had its try at this connection; those with tries left wait for the next.
+                for job in mem::take(&mut self.waiting) {
+                    if let Some(job) = self.tried(job, &verdict) {
+                        self.waiting.push_back(job);
+                    }
+                }
+                Link::Resting(Box::pin(sleep(self.jitter.backoff(self.failures))))
+            }
+        };
+    }
+
+    fn sent(&mut self, (mut job, round, answer): Sent) {
+        let error = match answer {
+            Ok(value) => {
+                self.strikes = 0;
+                let _ = job.answer.send(Ok(value));
+                return;
+            }
+            Err(error) => error,
+        };
+        let verdict = match Verdict::of(&error) {
+            Verdict::Script(error) => {
+                self.strikes = 0;
+                let _ = job.answer.send(Err(error));
+                return;
+            }
+            Verdict::NoScript if !job.with_source => {
+                job.with_source = true;
+                self.waiting.push_back(job);
+                return;
+            }
+            verdict => verdict,
+        };
+        self.strikes = self.strikes.saturating_add(1);
+        if round == self.round && matches!(verdict, Verdict::Reconnect(_)) {
+            self.hang_up(verdict.cause());
+        }
+        if let Some(job) = self.tried(job, &verdict) {
+            let rest = sleep(self.jitter.backoff(job.tries));
+            self.delayed.push(Box::pin(async move {
+                rest.await;
+                job
+            }));
+        }
+    }
+
+    /// Ends the connection: the next call makes another one. Calls under way on it end by themselves, soon.
+    fn hang_up(&mut self, cause: &str) {
+        if let Link::Up(checkout) = &self.link
+            && (!checkout.mends_itself() || self.strikes >= MAX_STRIKES)
+            && let Link::Up(checkout) = mem::replace(&mut self.link, Link::Down)
+        {
+            tracing::debug!(cause, "the connection to the store is given up");
+            checkout.discard();
+        }
+    }
+
+    /// Counts a try; answers a call that has no further one.
+    fn tried(&self, mut job: Job, verdict: &Verdict) -> Option<Job> {
+        job.tries += 1;
+        if job.tries <= self.retries && !matches!(verdict, Verdict::Never(_)) {
+            return Some(job);
+        }
+        let cause = verdict.cause().to_owned();
+        let retry_after = self.jitter.come_back();
+        let _ = job.answer.send(Err(HostError::Unavailable { cause, retry_after }));
+        None
+    }
+}
+
+/// Waits for a link that will change by itself.
+async fn changed(link: &mut Link) -> Change {
+    match link {
+        Link::Dialing(dialing) => match dialing.await {
+            Ok(checkout) => Change::Connected(checkout),
+            Err(verdict) => Change::Failed(verdict),
+        },
+        Link::Resting(rest) => {
+            rest.await;
+            Change::Rested
+        }
+        Link::Down | Link::Up(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,168 @@
+//! The host: calls in, drivers behind, announcements out.
+
+use std::{
+    fmt,
+    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use bursar_quota::{BoxFuture, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
+use redis::Value;
+use tokio::{
+    sync::{
+        broadcast,
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::{HostError, Reply, Script, ScriptCall, ScriptHost};
+
+use super::{
+    announce::{Listener, MAX_BEHIND, REST},
+    config::{RedisConfig, RedisConfigError},
+    driver::{Driver, Job, Work},
+    install_crypto,
+    jitter::Jitter,
+    pool::Pool,
+    reply,
+    target::Target,
+};
+
+/// How long the key lives that a readiness check writes, milliseconds.
+const READY_KEY_MS: u64 = 10_000;
+
+/// Runs scripts in Redis or Valkey. Dropping it closes its connections; what is under way on the server is finished
+/// there.
+pub struct RedisHost {
+    place: String,
+    prefix: String,
+    call_timeout: Duration,
+    jitter: Arc<Jitter>,
+    drivers: Vec<mpsc::Sender<Job>>,
+    announcements: broadcast::Sender<Vec<u8>>,
+    listening: watch::Receiver<bool>,
+    _tasks: JoinSet<()>,
+}
+
+impl RedisHost {
+    /// Starts the drivers and the listener; needs a tokio runtime. An error is one of the configuration. The store need
+    /// not be reachable: until it is, calls are answered by [`HostError::Unavailable`], and the connection is made when
+    /// it can be.
+    pub fn connect(config: RedisConfig) -> Result<Self, RedisConfigError> {
+        install_crypto();
+        let target = Arc::new(Target::new(&config)?);
+        let pool = Pool::new(&target, config.drivers)
+            .map_err(|error| RedisConfigError { field: "url", problem: error.to_string() })?;
+        let jitter = Arc::new(Jitter::new(config.seed, config.retry_base, config.retry_max));
+        let mut tasks = JoinSet::new();
+        let drivers = (0..config.drivers)
+            .map(|_| {
+                let (sender, queue) = mpsc::channel(config.queue);
+                tasks.spawn(Driver::new(pool.clone(), queue, Arc::clone(&jitter), config.retries).run());
+                sender
+            })
+            .collect();
+        let (announcements, _) = broadcast::channel(MAX_BEHIND);
+        let (heard, listening) = watch::channel(false);
+        let listener = Listener {
+            channel: config.announce_channel(),
+            jitter: Jitter::new(config.seed.wrapping_add(1), REST.0, REST.1),
+            into: announcements.clone(),
+            listening: heard,
+            target: Arc::clone(&target),
+        };
+        tasks.spawn(listener.run());
+        Ok(Self {
+            place: target.place(),
+            prefix: config.prefix,
+            call_timeout: config.call_timeout,
+            jitter,
+            drivers,
+            announcements,
+            listening,
+            _tasks: tasks,
+        })
+    }
+
+    /// Whether announcements are being heard; changes with the subscription.
+    pub fn listening(&self) -> watch::Receiver<bool> {
+        self.listening.clone()
+    }
+
+    /// Hands work to the driver of `key` and waits, within the bound of a call.
+    async fn call(&self, key: &[u8], work: Work) -> Result<Value, HostError> {
+        let (answer, answered) = oneshot::channel();
+        let driver = self.driver(key).ok_or_else(|| self.unavailable("there is no driver"))?;
+        driver.try_send(Job::new(work, answer)).map_err(|error| match error {
+            TrySendError::Full(_) => self.unavailable("more calls wait for the store than may"),
+            TrySendError::Closed(_) => self.unavailable("shutting down"),
+        })?;
+        match timeout(self.call_timeout, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(self.unavailable("shutting down")),
+            Err(_) => Err(self.unavailable("no answer in time")),
+        }
+    }
+
+    /// One budget's calls share their first key, so they share a driver and keep their order.
+    fn driver(&self, key: &[u8]) -> Option<&mpsc::Sender<Job>> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        let count = u64::try_from(self.drivers.len()).ok().filter(|count| *count > 0)?;
+        self.drivers.get(usize::try_from(hash % count).ok()?)
+    }
+
+    fn unavailable(&self, cause: &str) -> HostError {
+        HostError::Unavailable { cause: cause.to_owned(), retry_after: self.jitter.come_back() }
+    }
+}
+
+impl ScriptHost for RedisHost {
+    fn run<'a>(
+        &'a self,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        async move {
+            let key = call.keys.first().cloned().unwrap_or_default();
+            reply::from_value(self.call(&key, Work::Script(script, call)).await?)
+        }
+        .boxed()
+    }
+
+    fn announcements(&self) -> BoxStream<Vec<u8>> {
+        // An error says how many were missed; they were hints.
+        BroadcastStream::new(self.announcements.subscribe()).filter_map(|item| async { item.ok() }).boxed()
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        async move {
+            let key = format!("{}ready", self.prefix);
+            let mut write = redis::cmd("SET");
+            write.arg(&key).arg("1").arg("PX").arg(READY_KEY_MS);
+            match self.call(key.as_bytes(), Work::Command(write)).await {
+                Ok(_) => Ok(()),
+                // To somebody who asks whether the store is ready an error of any kind says that it is not.
+                Err(HostError::Script { code, message }) => {
+                    Err(self.unavailable(&format!("{code} {message}")))
+                }
+                Err(unavailable) => Err(unavailable),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl fmt::Debug for RedisHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisHost")
+            .field("place", &self.place)
+            .field("drivers", &self.drivers.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! Connections, pooled by deadpool: PINGed when they are checked out again, replaced when they fail that. A driver
+//! checks one out and keeps it, so that the PING is a health check at (re)connection and not the price of each call.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use deadpool::{
+    Runtime,
+    managed::{
+        self, Metrics, Object, PoolBuilder, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts,
+    },
+};
+use redis::{
+    Client, Cmd, ErrorKind, RedisError, RedisResult, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster_async::ClusterConnection,
+};
+
+use super::{failure::Verdict, target::Target, url::Topology};
+
+/// A connection on which many calls are under way at once; clones share it.
+#[derive(Clone)]
+pub(super) enum Wire {
+    /// To one server.
+    One(MultiplexedConnection),
+    /// To all masters of a cluster, each call to the one that has its keys.
+    Cluster(ClusterConnection),
+}
+
+impl Wire {
+    /// Sends a command and waits for its answer, within the connection's response timeout. Calls go out in the order in
+    /// which their futures are first polled.
+    pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::One(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+/// A connection as long as it is checked out; dropping it hands it back.
+pub(super) enum Checkout {
+    Standalone(deadpool_redis::Connection),
+    Sentinel(Object<SentinelManager>),
+    Cluster(Object<ClusterManager>),
+}
+
+impl Checkout {
+    /// To send calls on.
+    pub(super) fn wire(&self) -> Wire {
+        match self {
+            Self::Standalone(connection) => Wire::One(MultiplexedConnection::clone(connection)),
+            Self::Sentinel(connection) => Wire::One(MultiplexedConnection::clone(connection)),
+            Self::Cluster(connection) => Wire::Cluster(ClusterConnection::clone(connection)),
+        }
+    }
+
+    /// Whether it mends itself: a cluster's connection reconnects to single nodes and follows their slots.
+    pub(super) fn mends_itself(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Closes it instead of handing it back.
+    pub(super) fn discard(self) {
+        match self {
+            Self::Standalone(connection) => drop(deadpool_redis::Connection::take(connection)),
+            Self::Sentinel(connection) => drop(Object::take(connection)),
+            Self::Cluster(connection) => drop(Object::take(connection)),
+        }
+    }
+}
+
+/// The pool of a topology.
+#[derive(Clone)]
+pub(super) enum Pool {
+    Standalone(deadpool_redis::Pool),
+    Sentinel(managed::Pool<SentinelManager>),
+    Cluster(managed::Pool<ClusterManager>),
+}
+
+impl Pool {
+    /// A pool of at most `size` connections; connects to nothing yet.
+    pub(super) fn new(target: &Arc<Target>, size: usize) -> RedisResult<Self> {
+        let timeouts = Timeouts {
+            wait: Some(target.connect_timeout),
+            create: Some(target.connect_timeout),
+            recycle: Some(target.response_timeout),
+        };
+        let nothing = || RedisError::from((ErrorKind::InvalidClientConfig, "no server is named"));
+        Ok(match target.topology() {
+            Topology::Single => {
+                let info = target.first().cloned().ok_or_else(nothing)?;
+                let manager = deadpool_redis::Manager::new_with_config(info, target.connection_config())?;
+                Self::Standalone(build(deadpool_redis::Pool::builder(manager), size, timeouts)?)
+            }
+            Topology::Sentinel { service } => {
+                let manager = SentinelManager::new(Arc::clone(target), service.clone());
+                Self::Sentinel(build(managed::Pool::builder(manager), size, timeouts)?)
+            }
+            Topology::Cluster => {
+                let manager = ClusterManager { client: target.cluster().cloned().ok_or_else(nothing)? };
+                Self::Cluster(build(managed::Pool::builder(manager), size, timeouts)?)
+            }
+        })
+    }
+
+    /// A connection that has just answered.
+    pub(super) async fn get(&self) -> Result<Checkout, Verdict> {
+        match self {
+            Self::Standalone(pool) => pool.get().await.map(Checkout::Standalone).map_err(judge),
+            Self::Sentinel(pool) => pool.get().await.map(Checkout::Sentinel).map_err(judge),
+            Self::Cluster(pool) => pool.get().await.map(Checkout::Cluster).map_err(judge),
+        }
+    }
+}
+
+fn build<M: managed::Manager, W: From<Object<M>>>(
+    builder: PoolBuilder<M, W>,
+    size: usize,
+    timeouts: Timeouts,
+) -> RedisResult<managed::Pool<M, W>> {
+    let built = builder.max_size(size).timeouts(timeouts).runtime(Runtime::Tokio1).build();
+    built.map_err(|error| (ErrorKind::Client, "no pool", error.to_string()).into())
+}
+
+fn judge(error: PoolError<RedisError>) -> Verdict {
+    match error {
+        PoolError::Backend(error) => match Verdict::of(&error) {
+            // While connecting nothing is a script's answer: "ERR max number of clients reached", "ERR DB index ...".
+            Verdict::Script(_) | Verdict::NoScript => Verdict::Reconnect(error.to_string()),
+            verdict => verdict,
+        },
+        PoolError::Timeout(TimeoutType::Recycle) => Verdict::Reconnect("no answer in time".into()),
+        PoolError::Timeout(_) => Verdict::Reconnect("no connection in time".into()),
+        PoolError::Closed => Verdict::Never("shutting down".into()),
+        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+            Verdict::Never("the pool is misconfigured".into())
+        }
+    }
+}
+
+async fn ping(connection: &mut impl ConnectionLike) -> RecycleResult<RedisError> {
+    let answer: String = redis::cmd("PING").query_async(connection).await?;
+    if answer == "PONG" { Ok(()) } else { Err(RecycleError::message("PING was not answered by PONG")) }
+}
+
+/// Connects to the master that the sentinels name. deadpool-redis's own takes no timeouts.
+pub(super) struct SentinelManager {
+    target: Arc<Target>,
+    service: String,
+    turn: AtomicUsize,
+}
+
+impl SentinelManager {
+    fn new(target: Arc<Target>, service: String) -> Self {
+        Self { target, service, turn: AtomicUsize::new(0) }
+    }
+}
+
+impl managed::Manager for SentinelManager {
+    type Type = MultiplexedConnection;
+    type Error = RedisError;
+
+    async fn create(&self) -> RedisResult<MultiplexedConnection> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let master: Client = self.target.sentinel(&self.service, turn)?.async_get_client().await?;
+        master.get_multiplexed_async_connection_with_config(&self.target.connection_config()).await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut MultiplexedConnection,
+        _: &Metrics,
+    ) -> RecycleResult<RedisError> {
+        ping(connection).await
+    }
+}
+
+/// Connects to a cluster. deadpool-redis's own takes no timeouts, no bound on retries and no certificates.
+pub(super) struct ClusterManager {
+    client: redis::cluster::ClusterClient,
+}
+
+impl managed::Manager for ClusterManager {
+    type Type = ClusterConnection;
+    type Error = RedisError;
+
+    async fn create(&self) -> RedisResult<ClusterConnection> {
+        self.client.get_async_connection().await
+    }
+
+    async fn recycle(&self, connection: &mut ClusterConnection, _: &Metrics) -> RecycleResult<RedisError> {
+        ping(connection).await
+    }
+}

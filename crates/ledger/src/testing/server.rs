@@ -1,0 +1,201 @@
+//! One server.
+
+use std::{fmt, fs, path::Path, sync::Arc};
+
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisResult,
+    TlsCertificates, Value,
+};
+use tempfile::TempDir;
+
+use super::{
+    Certificates,
+    program::{Process, free_port},
+    wait_for,
+};
+
+/// How a server is to be started.
+#[derive(Debug, Clone, Default)]
+pub struct ServerSetup {
+    args: Vec<String>,
+    login: Option<(String, String)>,
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl ServerSetup {
+    /// Adds words of the command line, such as `--maxmemory 1mb`, apart at spaces.
+    pub fn args(mut self, words: &str) -> Self {
+        self.args.extend(words.split_whitespace().map(str::to_owned));
+        self
+    }
+
+    /// Lets in this user with this password, and nobody else.
+    pub fn user(mut self, user: &str, password: &str) -> Self {
+        self.login = Some((user.to_owned(), password.to_owned()));
+        self.args(&format!("--user {user} on >{password} ~* &* +@all --user default off"))
+    }
+
+    /// Speaks TLS only, to clients that show a certificate of the same authority.
+    pub fn tls(mut self, certificates: &Arc<Certificates>) -> Self {
+        self.certificates = Some(Arc::clone(certificates));
+        self
+    }
+
+    /// Copies another server, and refuses writes.
+    pub fn replica_of(self, master: &RedisServer) -> Self {
+        self.args(&format!("--replicaof 127.0.0.1 {}", master.port))
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(self) -> RedisServer {
+        crate::redis::install_crypto();
+        for _ in 0..5 {
+            if let Some(server) = RedisServer::launch(self.clone(), free_port()) {
+                return server;
+            }
+        }
+        panic!("no server could be started: another process takes each port that was free")
+    }
+}
+
+/// One server on 127.0.0.1; ends when dropped.
+pub struct RedisServer {
+    setup: ServerSetup,
+    port: u16,
+    folder: TempDir,
+    process: Process,
+}
+
+impl RedisServer {
+    /// A server without TLS, users or anything.
+    pub fn start() -> Self {
+        ServerSetup::default().start()
+    }
+
+    /// To say how it is started.
+    pub fn setup() -> ServerSetup {
+        ServerSetup::default()
+    }
+
+    fn launch(setup: ServerSetup, port: u16) -> Option<Self> {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let process = Process::start(folder.path(), &arguments(&setup, port));
+        let mut server = Self { setup, port, folder, process };
+        server.answers().then_some(server)
+    }
+
+    /// Waits until it answers as itself; `false` if it ended because its port is taken.
+    fn answers(&mut self) -> bool {
+        let own = format!("process_id:{}\r", self.process.id());
+        wait_for("a server that answers", || {
+            if self.process.has_ended() {
+                let log = self.process.log();
+                assert!(log.contains("ddress already in use"), "the server ended: {log}");
+                return Ok(false);
+            }
+            match self.try_command(&["INFO", "server"]) {
+                Ok(Value::BulkString(info)) if String::from_utf8_lossy(&info).contains(&own) => Ok(true),
+                other => Err(other),
+            }
+        })
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address, with user and password where it has them.
+    pub fn url(&self) -> String {
+        let scheme = if self.setup.certificates.is_some() { "rediss" } else { "redis" };
+        let login = self.setup.login.as_ref().map(|(user, password)| format!("{user}:{password}@"));
+        format!("{scheme}://{}127.0.0.1:{}", login.unwrap_or_default(), self.port)
+    }
+
+    /// Runs a command on a connection of its own and panics if it fails.
+    pub fn command(&self, words: &[&str]) -> Value {
+        self.try_command(words).unwrap_or_else(|error| panic!("{words:?} failed: {error}"))
+    }
+
+    /// Runs a command on a connection of its own.
+    pub fn try_command(&self, words: &[&str]) -> RedisResult<Value> {
+        let host = "127.0.0.1".to_owned();
+        let address = match self.setup.certificates {
+            None => ConnectionAddr::Tcp(host, self.port),
+            Some(_) => ConnectionAddr::TcpTls { host, port: self.port, insecure: false, tls_params: None },
+        };
+        let mut info = address.into_connection_info()?;
+        if let Some((user, password)) = &self.setup.login {
+            let login = RedisConnectionInfo::default().set_username(user).set_password(password);
+            info = info.set_redis_settings(login);
+        }
+        let client = match &self.setup.certificates {
+            None => Client::open(info)?,
+            Some(certificates) => Client::build_with_tls(info, read(certificates))?,
+        };
+        let bound = std::time::Duration::from_secs(5);
+        let mut connection = client.get_connection_with_timeout(bound)?;
+        connection.set_read_timeout(Some(bound))?;
+        let (name, args) = words.split_first().expect("a command has a name");
+        redis::cmd(name).arg(args).query(&mut connection)
+    }
+
+    /// Stops it where it stands: it keeps its connections and answers nothing.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Ends it at once, as a crash would; [`Self::restart`] brings it back, empty.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on its port, empty.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        wait_for("the port to be free again", || {
+            self.process = Process::start(self.folder.path(), &arguments(&self.setup, self.port));
+            if self.answers() { Ok(()) } else { Err("taken") }
+        });
+    }
+}
+
+fn arguments(setup: &ServerSetup, port: u16) -> Vec<String> {
+    let mut args: Vec<String> =
+        ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", "."].map(str::to_owned).into();
+    match &setup.certificates {
+        None => args.extend(["--port".to_owned(), port.to_string()]),
+        Some(certificates) => {
+            args.extend(["--port", "0", "--tls-auth-clients", "yes"].map(str::to_owned));
+            args.extend(["--tls-port".to_owned(), port.to_string()]);
+            for (option, name) in [("ca-cert", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")] {
+                let path = certificates.path(name).display().to_string();
+                args.extend([format!("--tls-{option}-file"), path]);
+            }
+        }
+    }
+    args.extend(setup.args.iter().cloned());
+    args
+}
+
+fn read(certificates: &Certificates) -> TlsCertificates {
+    let file = |path: &Path| fs::read(path).expect("a certificate can be read");
+    TlsCertificates {
+        root_cert: Some(file(&certificates.path("ca.pem"))),
+        client_tls: Some(ClientTlsConfig {
+            client_cert: file(&certificates.path("client.pem")),
+            client_key: file(&certificates.path("client.key")),
+        }),
+    }
+}
+
+impl fmt::Debug for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisServer").field("port", &self.port).finish_non_exhaustive()
+    }
+}
