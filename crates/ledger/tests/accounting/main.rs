@@ -1,7 +1,7 @@
 //! Random adversarial histories against obviously right model upstreams, through the production scripts.
 //!
 //! `BURSAR_HISTORIES` says how many in all (100,000 unless set), `BURSAR_SEED` with which seed to begin (1). A failure
-//! names the seed that replays it: `BURSAR_HISTORIES=1 BURSAR_SEED=<seed> cargo test -p bursar-ledger --test histories`.
+//! names the seed that replays it: `BURSAR_HISTORIES=1 BURSAR_SEED=<seed> cargo test -p bursar-ledger --test accounting`.
 
 mod bench;
 mod concurrent;
