@@ -29,7 +29,7 @@ function adaptive.advance(_, limit, now)
     limit.rate = math.min(limit.most, math.max(limit.least, limit.peak * (1 + CUT * bend * bend * bend)))
   end
   limit.at = now
-  limit.out, limit.paid, limit.n = 0, 0, math.max(1, math.floor(limit.rate * 1000))
+  limit.out, limit.paid, limit.n = 0, 0, math.max(1, math.floor(limit.rate * 1000 + 1e-6))
 end
 
 function adaptive.available(limit)

@@ -58,9 +58,10 @@ function pauses.phase(p, scope, now, ramp_span)
       put(p, scope, nil)
       return nil
     end
-    local let = math.floor(2 ^ (RAMP_DOUBLINGS * (now - record.ramp) / ramp_span) + 1e-9) - record.out
-    local next_at = record.ramp + math.ceil(ramp_span / RAMP_DOUBLINGS * math.log(record.out + 1) / math.log(2))
-    return 'ramp', math.min(math.max(next_at, now + 1), record.ramp + ramp_span), math.max(0, let)
+    local so_far = math.floor(2 ^ (RAMP_DOUBLINGS * (now - record.ramp) / ramp_span) + 1e-9)
+    local more = math.max(so_far, record.out) + 1
+    local next_at = record.ramp + math.ceil(ramp_span / RAMP_DOUBLINGS * math.log(more) / math.log(2) - 1e-6)
+    return 'ramp', math.min(next_at, record.ramp + ramp_span), math.max(0, so_far - record.out)
   end
   if record['until'] > now then
     return 'paused', record['until']

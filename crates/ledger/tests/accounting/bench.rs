@@ -4,12 +4,12 @@ use std::{cell::RefCell, time::Duration};
 
 use bursar_ledger::{
     Reply, Script, ScriptCall, Vm,
-    codec::{Keys, decode_commit, decode_stored, encode_commit, encode_get, encode_put},
+    codec::{Keys, decode_commit, decode_event, decode_stored, encode_commit, encode_get, encode_put},
     scripts,
 };
 use bursar_quota::{
-    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, CommitReply, LeaseId, ReplicaName, SettleGroup,
-    Stored, TenantName, Tier, UnitName,
+    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LedgerEvent, LimitKind,
+    LimitName, LimitSpec, ReplicaName, SettleGroup, SettleKind, Stored, TenantName, Tier, UnitName,
 };
 
 /// Any moment far from the epoch, in ms.
@@ -34,6 +34,8 @@ pub struct Bench {
     budget: BudgetName,
     pub now: u64,
     leases: u128,
+    version: u64,
+    pub announced: Vec<LedgerEvent>,
 }
 
 impl Bench {
@@ -45,31 +47,49 @@ impl Bench {
             vm: Some((vm.0, vm.1 + 1)),
             now: START,
             leases: 0,
+            version: 0,
+            announced: Vec::new(),
         };
         spec.validate().unwrap();
-        let spec = BudgetSpec { name: bench.budget.clone(), ..spec.clone() };
-        let call = encode_put(&bench.keys, &spec).unwrap();
-        bench.run(scripts::put(), &call);
+        bench.put(spec);
         bench
+    }
+
+    /// Declares the budget (again).
+    pub fn put(&mut self, spec: &BudgetSpec) {
+        let spec = BudgetSpec { name: self.budget.clone(), ..spec.clone() };
+        let call = encode_put(&self.keys, &spec).unwrap();
+        self.run(scripts::put(), &call);
+        self.version += 1;
     }
 
     fn run(&mut self, script: &Script, call: &ScriptCall) -> Reply {
         let (vm, _) = self.vm.as_mut().unwrap();
         let reply = vm.run(script, call, Duration::from_millis(self.now)).unwrap();
-        vm.take_published();
+        self.announced.extend(vm.take_published().iter().filter_map(|(_, payload)| decode_event(payload)));
+        let excess = self.announced.len().saturating_sub(100);
+        self.announced.drain(..excess);
         reply
     }
 
     pub fn commit(&mut self, settles: Vec<SettleGroup>, acquires: Vec<AcquireGroup>) -> CommitReply {
-        let commit = Commit {
+        let renews = Vec::new();
+        self.send(Commit { settles, acquires, renews, ..self.empty() })
+    }
+
+    pub fn empty(&self) -> Commit {
+        Commit {
             replica: ReplicaName::new("r").unwrap(),
-            spec_version: 1,
+            spec_version: self.version,
             waiting: 0,
             jitter: 0.5,
-            settles,
+            settles: Vec::new(),
             renews: Vec::new(),
-            acquires,
-        };
+            acquires: Vec::new(),
+        }
+    }
+
+    pub fn send(&mut self, commit: Commit) -> CommitReply {
         let call = encode_commit(&self.keys, &self.budget, &commit);
         let reply = decode_commit(self.run(scripts::commit(), &call)).unwrap();
         for decision in &reply.decisions {
@@ -92,6 +112,13 @@ impl Bench {
         }
     }
 
+    /// Asks for one permit of cost 1, and answers its decision with its lease.
+    pub fn ask(&mut self) -> (LeaseId, Decision) {
+        let group = self.acquire(1, 1, 60_000);
+        let lease = group.lease;
+        (lease, self.commit(Vec::new(), vec![group]).decisions.remove(0))
+    }
+
     pub fn stored(&mut self) -> Stored {
         let call = encode_get(&self.keys, &self.budget);
         decode_stored(self.run(scripts::get(), &call)).unwrap()
@@ -104,4 +131,30 @@ impl Drop for Bench {
             MACHINE.with(|machine| machine.replace(self.vm.take()));
         }
     }
+}
+
+/// A settlement of one permit.
+pub fn settle(lease: LeaseId, kind: SettleKind) -> SettleGroup {
+    SettleGroup {
+        lease,
+        indexes: vec![0],
+        kind,
+        costs: Vec::new(),
+        units: Vec::new(),
+        readings: Vec::new(),
+        pause: None,
+        age_ms: 0,
+    }
+}
+
+/// A budget of these limits.
+pub fn budget(limits: Vec<LimitSpec>) -> BudgetSpec {
+    BudgetSpec::new(BudgetName::new("b").unwrap(), limits)
+}
+
+/// A sliding window of `capacity` a minute.
+pub fn minute(capacity: u64) -> LimitSpec {
+    let window = Duration::from_secs(60);
+    let kind = LimitKind::Window { capacity, window, aligned: false, on_clock: false };
+    LimitSpec::new(LimitName::new("requests").unwrap(), kind)
 }

@@ -6,6 +6,9 @@
 mod bench;
 mod concurrent;
 mod model;
+mod pauses;
+mod rules;
+mod shares;
 mod windows;
 
 use std::sync::atomic::{AtomicU64, Ordering};

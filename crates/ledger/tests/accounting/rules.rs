@@ -1,0 +1,216 @@
+//! Single rules: costs known afterwards, cold starts, renewals, foreign use, changed limits and declarations, the adaptive rate.
+
+use std::time::Duration;
+
+use bursar_quota::{
+    CountedAt, EventKind, LimitKind, LimitName, LimitReading, LimitSpec, Reason, RenewGroup, Renewal,
+    SettleGroup, SettleKind, Settled, Span,
+};
+
+use crate::bench::{Bench, budget, minute, settle};
+
+fn reading(remaining: u64, end_ms: i64) -> LimitReading {
+    LimitReading {
+        limit: 0,
+        remaining_least: Some(remaining),
+        remaining_last: None,
+        capacity: None,
+        reset: Some(Span { earliest_ms: end_ms, latest_ms: end_ms }),
+    }
+}
+
+fn aligned(capacity: u64) -> LimitSpec {
+    let window = Duration::from_secs(60);
+    let kind = LimitKind::Window { capacity, window, aligned: true, on_clock: false };
+    LimitSpec::new(LimitName::new("requests").unwrap(), kind)
+}
+
+fn available(bench: &mut Bench) -> i64 {
+    bench.stored().snapshot.limits[0].available
+}
+
+#[test]
+fn four_granted_together_and_settled_out_of_order() {
+    // One merged floor would end at 2 here; the truth is 1.
+    let mut bench = Bench::new(&budget(vec![aligned(4)]));
+    let group = bench.acquire(3, 1, 60_000);
+    let lease = group.lease;
+    bench.commit(Vec::new(), vec![group]);
+    for (index, remaining) in [(2, 1), (0, 3), (1, 2)] {
+        let group = SettleGroup {
+            indexes: vec![index],
+            readings: vec![reading(remaining, 30_000)],
+            ..settle(lease, SettleKind::Accepted)
+        };
+        bench.commit(vec![group], Vec::new());
+    }
+    assert_eq!(available(&mut bench), 1);
+}
+
+#[test]
+fn a_cost_known_afterwards_replaces_the_estimate_and_may_go_below_zero() {
+    let mut limit = minute(100);
+    limit.counted_at = CountedAt::Completion;
+    let mut bench = Bench::new(&budget(vec![limit]));
+    let group = bench.acquire(1, 60, 60_000);
+    let lease = group.lease;
+    bench.commit(Vec::new(), vec![group]);
+    assert_eq!(available(&mut bench), 40);
+    let group = SettleGroup { costs: vec![130], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group.clone()], Vec::new());
+    assert_eq!(available(&mut bench), -30);
+    assert_eq!(bench.commit(vec![group], Vec::new()).settled, [[Settled::Already]]);
+    assert_eq!(available(&mut bench), -30);
+}
+
+#[test]
+fn knowing_nothing_one_probe_goes_first() {
+    let mut limit = aligned(100);
+    limit.readings = true;
+    let mut bench = Bench::new(&budget(vec![limit]));
+    let group = bench.acquire(5, 1, 60_000);
+    let lease = group.lease;
+    let decision = bench.commit(Vec::new(), vec![group]).decisions.remove(0);
+    assert_eq!((decision.granted, decision.refusal.unwrap().reason), (1, Reason::Probing));
+    // Somebody has used half.
+    let group = SettleGroup { readings: vec![reading(49, 30_000)], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(available(&mut bench), 49);
+    let group = bench.acquire(60, 1, 60_000);
+    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 49);
+}
+
+#[test]
+fn after_three_probes_without_a_reading_the_declaration_is_believed() {
+    let mut limit = minute(100);
+    limit.readings = true;
+    let mut bench = Bench::new(&budget(vec![limit]));
+    for _ in 0..3 {
+        let (lease, decision) = bench.ask();
+        assert_eq!(decision.granted, 1);
+        assert_eq!(bench.ask().1.granted, 0);
+        bench.commit(vec![settle(lease, SettleKind::Accepted)], Vec::new());
+    }
+    let group = bench.acquire(90, 1, 60_000);
+    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 90);
+}
+
+#[test]
+fn in_a_sliding_window_foreign_use_is_charged_and_told() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    let (lease, _) = bench.ask();
+    let group = SettleGroup { readings: vec![reading(6, 30_000)], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(available(&mut bench), 6);
+    assert!(bench.announced.iter().any(|e| matches!(e.kind, EventKind::ForeignUse { cost: 3, .. })));
+    assert_eq!(bench.stored().snapshot.limits[0].foreign, 3);
+}
+
+#[test]
+fn the_capacity_that_the_upstream_names_is_taken_unless_it_refused() {
+    let mut bench = Bench::new(&budget(vec![aligned(10)]));
+    let (lease, _) = bench.ask();
+    let mut said = reading(99, 30_000);
+    said.capacity = Some(100);
+    let group = SettleGroup { readings: vec![said.clone()], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(available(&mut bench), 99);
+    assert!(
+        bench.announced.iter().any(|e| matches!(e.kind, EventKind::LimitChanged { from: 10, to: 100, .. }))
+    );
+    let (lease, _) = bench.ask();
+    said.capacity = Some(3);
+    said.remaining_least = Some(0);
+    let group = SettleGroup { readings: vec![said], ..settle(lease, SettleKind::Refused { counted: false }) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(
+        bench.stored().snapshot.limits[0].capacity,
+        100,
+        "some send the concurrency limit's values then"
+    );
+}
+
+#[test]
+fn a_renewed_permit_keeps_its_slot_and_a_dead_one_gives_it_back() {
+    let once = LimitKind::Concurrency { capacity: 2, linger: Duration::ZERO };
+    let mut bench = Bench::new(&budget(vec![LimitSpec::new(LimitName::new("slots").unwrap(), once)]));
+    let group = bench.acquire(2, 1, 10_000);
+    let lease = group.lease;
+    bench.commit(Vec::new(), vec![group]);
+    bench.now += 9_000;
+    let renews = vec![RenewGroup { lease, index: 1, ttl_ms: 30_000 }];
+    let commit = bursar_quota::Commit { renews, ..bench.empty() };
+    assert_eq!(bench.send(commit).renewed, [Renewal::Renewed { deadline_ms: 30_000 }]);
+    bench.now += 1_500;
+    assert_eq!(available(&mut bench), 1, "index 0 is dead, index 1 lives on");
+    let renews = vec![RenewGroup { lease, index: 0, ttl_ms: 1000 }];
+    let commit = bursar_quota::Commit { renews, ..bench.empty() };
+    assert_eq!(bench.send(commit).renewed, [Renewal::Unknown], "its slot is given back");
+    let group = SettleGroup { indexes: vec![0, 1], ..settle(lease, SettleKind::Accepted) };
+    assert_eq!(bench.commit(vec![group], Vec::new()).settled, [[Settled::Applied, Settled::Applied]]);
+    assert_eq!(available(&mut bench), 2);
+    let renews = vec![RenewGroup { lease, index: 1, ttl_ms: 1000 }];
+    let commit = bursar_quota::Commit { renews, ..bench.empty() };
+    assert_eq!(bench.send(commit).renewed, [Renewal::Settled]);
+}
+
+#[test]
+fn a_forged_permit_or_index_changes_nothing() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    let (lease, _) = bench.ask();
+    let forged = settle(bursar_quota::LeaseId(77), SettleKind::NotSent);
+    let beyond = SettleGroup { indexes: vec![1, 1023], ..settle(lease, SettleKind::NotSent) };
+    let reply = bench.commit(vec![forged, beyond], Vec::new());
+    assert_eq!(reply.settled, [vec![Settled::Unknown], vec![Settled::Unknown, Settled::Unknown]]);
+    assert_eq!(available(&mut bench), 9);
+}
+
+#[test]
+fn a_new_declaration_keeps_what_weighs() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    let (lease, _) = bench.ask();
+    bench.ask();
+    bench.commit(vec![settle(lease, SettleKind::Accepted)], Vec::new());
+    bench.put(&budget(vec![minute(20)]));
+    assert_eq!(available(&mut bench), 18, "another capacity: the same account");
+    let mut hour = minute(20);
+    let window = Duration::from_secs(3600);
+    hour.kind = LimitKind::Window { capacity: 20, window, aligned: false, on_clock: false };
+    bench.put(&budget(vec![hour]));
+    assert_eq!(available(&mut bench), 18, "another window: what weighed weighs for it");
+    bench.now += 3_700_000;
+    assert_eq!(available(&mut bench), 20);
+}
+
+#[test]
+fn an_adaptive_rate_is_cut_once_an_epoch_and_grows_back_while_callers_wait() {
+    let kind = LimitKind::Adaptive { start_per_second: 100.0, min_per_second: 1.0, max_per_second: 1000.0 };
+    let mut bench = Bench::new(&budget(vec![LimitSpec::new(LimitName::new("rate").unwrap(), kind)]));
+    let rate = |bench: &mut Bench| bench.stored().snapshot.limits[0].capacity;
+    assert_eq!(rate(&mut bench), 100);
+    // Nobody waits: it stays.
+    bench.now += 100_000;
+    assert_eq!(bench.ask().1.granted, 1);
+    bench.now += 10_000;
+    assert_eq!(rate(&mut bench), 100);
+    let leases: Vec<_> = (0..5).map(|_| bench.ask().0).collect();
+    bench.now += 5;
+    let groups = leases.iter().map(|lease| settle(*lease, SettleKind::Refused { counted: false })).collect();
+    bench.commit(groups, Vec::new());
+    assert_eq!(rate(&mut bench), 70, "five refusals of one epoch are one cut");
+    let mut last = 70;
+    for second in 1..=30 {
+        for _ in 0..10 {
+            bench.now += 100;
+            let group = bench.acquire(1000, 1, 60_000);
+            bench.commit(Vec::new(), vec![group]);
+        }
+        let now = rate(&mut bench);
+        assert!(now >= last, "it grows");
+        if second == 10 {
+            assert!((99..=101).contains(&now), "back at its peak after ten seconds: {now}");
+        }
+        last = now;
+    }
+    assert!(last > 300, "and beyond: {last}");
+}
