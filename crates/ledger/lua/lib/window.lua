@@ -141,10 +141,11 @@ end
 
 local function settle_aligned(state, limit, s, now)
   local r = s.reading
-  if not meet_end(state, limit, r.early, r.late, now) then
+  -- A window's end is at most a window away from any call in it.
+  if not meet_end(state, limit, r.early, math.min(r.late, s.moment + limit.window), now) then
     return
   end
-  pay(state, limit, s.charge, math.min(limit.end_late, s.moment + limit.window), s.parties, now)
+  pay(state, limit, s.charge, limit.end_late, s.parties, now)
   local cap = r.least - (limit.blind - s.blind_then)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
   refresh(limit, s)

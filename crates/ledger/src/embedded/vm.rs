@@ -27,9 +27,8 @@ pub struct VmLimits {
     pub lua_bytes_max: usize,
     /// Lua instructions a run may take, to within 10,000; some 100 million take a second. 100 million by default.
     pub instructions_max: u64,
-    /// Estimated bytes of all keys; above it, runs that would write more end with
-    /// [`HostError::Unavailable`] at their first write.
-    /// 1 GiB by default.
+    /// Estimated bytes of all keys; above it, runs that would write more end with [`HostError::Unavailable`] at
+    /// their first write. 1 GiB by default.
     pub keyspace_bytes_max: usize,
 }
 

@@ -202,7 +202,8 @@ mod tests {
     fn what_is_outside_its_bound_is_named() {
         assert_eq!(RedisConfig::default().validate(), Ok(()));
         let ms = Duration::from_millis;
-        let cases: [(&str, fn(&mut RedisConfig)); 14] = [
+        type Spoil = fn(&mut RedisConfig);
+        let cases: [(&str, Spoil); 14] = [
             ("url", |c| c.url = "http://a".into()),
             ("connect_timeout", |c| c.connect_timeout = Duration::ZERO),
             ("response_timeout", |c| c.response_timeout = Duration::from_secs(61)),

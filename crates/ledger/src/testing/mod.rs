@@ -2,7 +2,7 @@
 //! on a free port of 127.0.0.1, keeps its files in a temporary folder, and ends with the value that holds it.
 //!
 //! The server's program is the one that `BURSAR_TEST_REDIS_SERVER` names, or `redis-server` or `valkey-server` on the
-//! `PATH`. If there is none, starting one panics and says what to do: a test that needs a server is never skipped.
+//! `PATH`; for tests with TLS `BURSAR_TEST_REDIS_TLS_SERVER` goes first, since not every build has it. If there is none, starting one panics and says what to do: a test that needs a server is never skipped.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -19,7 +19,7 @@ use std::{fmt::Debug, time::Duration};
 
 pub use certificates::Certificates;
 pub use cluster::RedisCluster;
-pub use program::PROGRAM_VARIABLE;
+pub use program::{PROGRAM_VARIABLE, TLS_PROGRAM_VARIABLE};
 pub use sentinel::RedisSentinel;
 pub use server::{RedisServer, ServerSetup};
 

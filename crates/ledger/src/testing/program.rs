@@ -12,12 +12,18 @@ use std::{
 /// The environment variable that names the program to test against.
 pub const PROGRAM_VARIABLE: &str = "BURSAR_TEST_REDIS_SERVER";
 
+/// The environment variable that names the program for tests with TLS, where the other one was built without it.
+pub const TLS_PROGRAM_VARIABLE: &str = "BURSAR_TEST_REDIS_TLS_SERVER";
+
 /// The server's program; panics if there is none.
-fn program() -> PathBuf {
-    if let Some(path) = env::var_os(PROGRAM_VARIABLE) {
-        let path = PathBuf::from(path);
-        assert!(path.is_file(), "{PROGRAM_VARIABLE} names {}, which is no file", path.display());
-        return path;
+fn program(with_tls: bool) -> PathBuf {
+    let variables =
+        if with_tls { &[TLS_PROGRAM_VARIABLE, PROGRAM_VARIABLE][..] } else { &[PROGRAM_VARIABLE] };
+    for variable in variables {
+        if let Some(path) = env::var_os(variable).map(PathBuf::from) {
+            assert!(path.is_file(), "{variable} names {}, which is no file", path.display());
+            return path;
+        }
     }
     let folders: Vec<_> =
         env::var_os("PATH").map(|paths| env::split_paths(&paths).collect()).unwrap_or_default();
@@ -41,11 +47,11 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts the program in `folder` with `args`.
-    pub(super) fn start(folder: &Path, args: &[String]) -> Self {
+    pub(super) fn start(folder: &Path, args: &[String], with_tls: bool) -> Self {
         let log = folder.join("log");
         let file = File::create(&log).expect("the temporary folder can be written");
         let errors = file.try_clone().expect("a file handle can be copied");
-        let child = Command::new(program())
+        let child = Command::new(program(with_tls))
             .args(args)
             .current_dir(folder)
             .stdin(Stdio::null())

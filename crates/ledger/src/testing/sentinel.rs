@@ -35,7 +35,7 @@ impl RedisSentinel {
             master.port()
         );
         fs::write(folder.path().join("sentinel.conf"), config).expect("the temporary folder can be written");
-        let sentinel = Process::start(folder.path(), &["sentinel.conf".into(), "--sentinel".into()]);
+        let sentinel = Process::start(folder.path(), &["sentinel.conf".into(), "--sentinel".into()], false);
         let this = Self { servers: [master, replica], port, _sentinel: sentinel, _folder: folder };
         wait_for("a sentinel that knows the replica", || match this.ask(&["REPLICAS", SERVICE]) {
             // Until it has answered the sentinel once, a replica counts as down.

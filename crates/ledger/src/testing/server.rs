@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{
     Certificates,
-    program::{Process, free_port},
+    program::{Process, TLS_PROGRAM_VARIABLE, free_port},
     wait_for,
 };
 
@@ -46,6 +46,10 @@ impl ServerSetup {
         self.args(&format!("--replicaof 127.0.0.1 {}", master.port))
     }
 
+    fn run(&self, folder: &Path, port: u16) -> Process {
+        Process::start(folder, &arguments(self, port), self.certificates.is_some())
+    }
+
     /// Starts it and waits until it answers.
     pub fn start(self) -> RedisServer {
         crate::redis::install_crypto();
@@ -79,7 +83,7 @@ impl RedisServer {
 
     fn launch(setup: ServerSetup, port: u16) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder can be made");
-        let process = Process::start(folder.path(), &arguments(&setup, port));
+        let process = setup.run(folder.path(), port);
         let mut server = Self { setup, port, folder, process };
         server.answers().then_some(server)
     }
@@ -90,6 +94,12 @@ impl RedisServer {
         wait_for("a server that answers", || {
             if self.process.has_ended() {
                 let log = self.process.log();
+                let without_tls =
+                    log.contains("Failed finding TLS support") || log.contains("tls-auth-clients");
+                assert!(
+                    !without_tls,
+                    "this server was built without TLS: name one that has it in {TLS_PROGRAM_VARIABLE}"
+                );
                 assert!(log.contains("ddress already in use"), "the server ended: {log}");
                 return Ok(false);
             }
@@ -159,7 +169,7 @@ impl RedisServer {
     pub fn restart(&mut self) {
         self.process.kill();
         wait_for("the port to be free again", || {
-            self.process = Process::start(self.folder.path(), &arguments(&self.setup, self.port));
+            self.process = self.setup.run(self.folder.path(), self.port);
             if self.answers() { Ok(()) } else { Err("taken") }
         });
     }

@@ -8,8 +8,9 @@ use bursar_ledger::{
     scripts,
 };
 use bursar_quota::{
-    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LedgerEvent, LimitKind,
-    LimitName, LimitSpec, ReplicaName, SettleGroup, SettleKind, Stored, TenantName, Tier, UnitName,
+    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LedgerEvent,
+    LimitKind, LimitName, LimitSpec, ReplicaName, SettleGroup, SettleKind, Stored, TenantName, Tier,
+    UnitName,
 };
 
 /// Any moment far from the epoch, in ms.

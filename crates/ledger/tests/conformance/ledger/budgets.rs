@@ -84,7 +84,8 @@ pub(crate) async fn changes_are_announced(bench: &Bench) {
     bench.ledger.delete(budget).await.unwrap();
     let mut kinds = Vec::new();
     while kinds.last() != Some(&EventKind::Deleted) {
-        let LedgerEvent { budget: whose, kind } = events.next().await.unwrap();
+        let next = tokio::time::timeout(ms(5000), events.next()).await;
+        let LedgerEvent { budget: whose, kind } = next.unwrap_or_else(|_| panic!("only {kinds:?}")).unwrap();
         assert_eq!(whose, *budget);
         kinds.push(kind);
     }

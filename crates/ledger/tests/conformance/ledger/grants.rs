@@ -7,13 +7,13 @@ use bursar_quota::{
 use super::bench::{Bench, aligned, kind, ms, named, reading, refused, settlement, window};
 
 pub(crate) async fn a_window_grants_its_capacity_and_says_when_more_comes(bench: &Bench) {
-    let account = bench.budget(vec![window(3, 200)]).await;
+    let account = bench.budget(vec![window(3, 500)]).await;
     let (lease, decision) = account.acquire(5).await;
     // A permit weighs for a window from the last moment at which it may be sent.
-    refused(&decision, 3, Reason::QuotaExhausted, 200..=225);
+    refused(&decision, 3, Reason::QuotaExhausted, 500..=530);
     assert_eq!((decision.send_within_ms, decision.deadline_ms), (20, 60_000));
     assert_eq!(decision.refusal.unwrap().limit.unwrap().as_str(), "requests");
-    refused(&account.acquire(1).await.1, 0, Reason::QuotaExhausted, 1..=225);
+    refused(&account.acquire(1).await.1, 0, Reason::QuotaExhausted, 1..=530);
     account.settle_as(lease, 0, SettleKind::Accepted).await;
     let (_, decision) = account.acquire(1).await;
     let wait = decision.refusal.unwrap().retry_after.unwrap();
@@ -55,15 +55,15 @@ pub(crate) async fn an_estimate_is_corrected(bench: &Bench) {
 }
 
 pub(crate) async fn a_bucket_refills(bench: &Bench) {
-    let account = bench.budget(vec![kind(LimitKind::Bucket { capacity: 4, refill_per_second: 20.0 })]).await;
-    let lease = account.granted(4).await;
+    let account = bench.budget(vec![kind(LimitKind::Bucket { capacity: 2, refill_per_second: 4.0 })]).await;
+    let lease = account.granted(2).await;
     let (_, decision) = account.acquire(1).await;
-    refused(&decision, 0, Reason::QuotaExhausted, 1..=200);
-    for index in 0..4 {
+    refused(&decision, 0, Reason::QuotaExhausted, 1..=600);
+    for index in 0..2 {
         account.settle_as(lease, index, SettleKind::Accepted).await;
     }
-    bench.pass(ms(400)).await;
-    account.granted(4).await;
+    bench.pass(ms(700)).await;
+    account.granted(2).await;
 }
 
 pub(crate) async fn readings_tell_where_a_window_stands(bench: &Bench) {
@@ -73,13 +73,13 @@ pub(crate) async fn readings_tell_where_a_window_stands(bench: &Bench) {
     refused(&account.acquire(1).await.1, 0, Reason::Probing, 1..=60_001);
     // Somebody used five of them before.
     let read = SettleGroup {
-        readings: vec![reading(4, Some((300, 320)))],
+        readings: vec![reading(4, Some((500, 520)))],
         ..settlement(probe, 0, SettleKind::Accepted)
     };
     account.settle(read).await;
     let (_, decision) = account.acquire(10).await;
     refused(&decision, 4, Reason::QuotaExhausted, 1..=60_100);
-    bench.pass(ms(400)).await;
+    bench.pass(ms(600)).await;
     // The window is over: of the four, granted before its end, none is proven to have executed in it.
     let (available, out, _) = account.stand().await;
     assert_eq!((available, out), (10 - i64::try_from(out).unwrap(), out));

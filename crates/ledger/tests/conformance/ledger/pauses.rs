@@ -18,23 +18,23 @@ async fn refuse(
 
 pub(crate) async fn retry_after_stops_everything_then_one_probe_goes(bench: &Bench) {
     let mut with_ramp = spec(vec![window(1000, 60_000)]);
-    with_ramp.ramp = ms(200);
+    with_ramp.ramp = ms(400);
     let account = bench.put(with_ramp).await;
     let lease = account.granted(2).await;
-    let paused = refuse(&account, lease, 0, Scope::Budget, Some(250)).await;
-    assert!((240..=251).contains(&paused), "{paused}");
-    refused(&account.acquire(1).await.1, 0, Reason::PausedByUpstream, 1..=251);
+    let paused = refuse(&account, lease, 0, Scope::Budget, Some(500)).await;
+    assert!((490..=501).contains(&paused), "{paused}");
+    refused(&account.acquire(1).await.1, 0, Reason::PausedByUpstream, 1..=501);
     let pause = &account.snapshot().await.pauses[0];
     assert_eq!((pause.scope.as_str(), pause.phase.as_str()), ("budget", "paused"));
 
-    bench.pass(ms(260)).await;
+    bench.pass(ms(510)).await;
     let (probe, decision) = account.acquire(5).await;
     refused(&decision, 1, Reason::Probing, 1..=60_001);
     refused(&account.acquire(1).await.1, 0, Reason::Probing, 1..=60_001);
     account.settle_as(probe, 0, SettleKind::Accepted).await;
     let (_, decision) = account.acquire(1000).await;
     assert!(decision.granted < 998, "no ramp: {decision:?}");
-    bench.pass(ms(220)).await;
+    bench.pass(ms(420)).await;
     assert_eq!(account.snapshot().await.pauses, []);
     account.granted(5).await;
 }
@@ -94,9 +94,9 @@ pub(crate) async fn an_operator_pauses_and_resumes(bench: &Bench) {
     assert_eq!((pause.scope.as_str(), pause.for_ms), ("operator", None));
     ledger.resume(name).await.unwrap();
     let lease = account.granted(1).await;
-    ledger.pause(name, Some(ms(200))).await.unwrap();
-    refused(&account.acquire(1).await.1, 0, Reason::PausedByOperator, 1..=200);
-    bench.pass(ms(210)).await;
+    ledger.pause(name, Some(ms(500))).await.unwrap();
+    refused(&account.acquire(1).await.1, 0, Reason::PausedByOperator, 1..=500);
+    bench.pass(ms(510)).await;
     account.granted(1).await;
     // It ends the upstream's pauses as well.
     refuse(&account, lease, 0, Scope::Budget, Some(60_000)).await;

@@ -7,22 +7,24 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng, seq::IndexedRandom as _};
 
 use super::{
     Account, Bench,
-    bench::{aligned, concurrency, kind, named, reading, window},
+    bench::{aligned, concurrency, kind, ms, named, reading, settlement, spec, window},
 };
 
-/// Windows so long that no moment of theirs comes while the test runs, but for those that a reading names as past.
+/// Windows, buckets and deadlines so long that no moment of theirs comes while the test runs.
 const HOUR: u64 = 3_600_000;
 
 async fn account(bench: &Bench) -> Account<'_> {
     let slow = LimitKind::Bucket { capacity: 300, refill_per_second: 0.000_001 };
-    bench
-        .budget(vec![
-            aligned(200, HOUR),
-            named("sliding", window(150, HOUR)),
-            concurrency(40, 0),
-            named("bucket", kind(slow)),
-        ])
-        .await
+    let mut spec = spec(vec![
+        aligned(200, HOUR),
+        named("sliding", window(150, HOUR)),
+        concurrency(40, 0),
+        named("bucket", kind(slow)),
+    ]);
+    spec.send_within = ms(600_000);
+    spec.permit_ttl = ms(HOUR);
+    spec.max_permit_ttl = ms(2 * HOUR);
+    bench.put(spec).await
 }
 
 /// A commit that both engines are given; `held` are permits that may be out.
@@ -47,10 +49,7 @@ fn commit(
         ]
         .choose(random)
         .unwrap();
-        let mut group = SettleGroup {
-            age_ms: random.random_range(0..50),
-            ..super::bench::settlement(lease, index, kind)
-        };
+        let mut group = SettleGroup { age_ms: random.random_range(0..50), ..settlement(lease, index, kind) };
         if random.random_bool(0.5) {
             group.indexes.push(index + 1);
         }
