@@ -19,6 +19,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::upstream::Truth;
+
 pub use broker::{Ask, Broker, NotGranted};
 pub use bursar::through_bursar;
 pub use config::{CallKind, FleetConfig, MAX_WORKERS, RetryHandler};
@@ -46,9 +48,25 @@ pub enum FleetError {
     /// Bursar says that a request is wrong, so that asking again cannot help.
     #[error("bursar: {0}")]
     Hopeless(String),
+    /// The upstream does not tell what it counted.
+    #[error("{url} tells no truth: {problem}")]
+    Truth {
+        /// What was asked.
+        url: String,
+        /// What is wrong with the answer.
+        problem: String,
+    },
     /// A worker ended by itself.
     #[error("a worker panicked")]
     Worker,
+}
+
+/// Asks the upstream at `url` (without a path) what it counted.
+pub async fn read_truth(url: &str) -> Result<Truth, FleetError> {
+    let url = format!("{}/__truth", url.trim_end_matches('/'));
+    let text = async { reqwest::get(&url).await?.error_for_status()?.text().await }.await;
+    let text = text.map_err(|error| FleetError::Truth { url: url.clone(), problem: error.to_string() })?;
+    serde_json::from_str(&text).map_err(|error| FleetError::Truth { url, problem: error.to_string() })
 }
 
 fn validate(config: &FleetConfig) -> Result<(), FleetError> {
