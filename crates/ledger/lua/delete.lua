@@ -11,7 +11,8 @@
 -- A deleted budget's version is remembered for so long: ms.
 local REMEMBERED = 86400000
 
-announce.open(args.text(), args.text())
+local budget_name, channel = args.text(), args.text()
+announce.open(channel, budget_name)
 local stored = hash.open(KEYS[1])
 hash.load_all(stored)
 if not stored.have['limits'] then

@@ -8,7 +8,8 @@
 -- @include lib/clock
 -- @include lib/pauses
 
-announce.open(args.text(), args.text())
+local budget_name, channel = args.text(), args.text()
+announce.open(channel, budget_name)
 local span = tonumber(args.text())
 local stored = hash.open(KEYS[1])
 if not hash.text(stored, 'limits') then

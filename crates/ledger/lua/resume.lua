@@ -7,7 +7,8 @@
 -- @include lib/args
 -- @include lib/pauses
 
-announce.open(args.text(), args.text())
+local budget_name, channel = args.text(), args.text()
+announce.open(channel, budget_name)
 local stored = hash.open(KEYS[1])
 if not hash.text(stored, 'limits') then
   return redis.error_reply('NOBUDGET no budget of this name')

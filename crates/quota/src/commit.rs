@@ -48,8 +48,10 @@ pub struct SettleGroup {
 pub enum SettleKind {
     /// Never sent: refunded.
     NotSent,
-    /// Sent (or perhaps sent): charged. Blind in every limit that no reading names.
-    Sent,
+    /// Answered and not refused: charged. Blind in every limit that no reading names.
+    Accepted,
+    /// Sent, or perhaps sent, and no answer came: charged, blind in every limit.
+    Lost,
     /// Refused by the upstream.
     Refused {
         /// Whether this upstream counts refused calls.

@@ -151,17 +151,21 @@ local function settle_aligned(state, limit, s, now)
   refresh(limit, s)
 end
 
-local function settle_sliding(state, limit, s, now)
-  local r = s.reading
-  local excess = limit.n - r.least - (s.weighed_then + limit.granted + limit.foreign)
-  pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
-  refresh(limit, s)
-  limit.fresh_until = now + limit.window
+-- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
+local function charge_foreign(state, limit, s, now)
+  local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
   if excess > 0 then
     slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), excess, {})
     limit.foreign = limit.foreign + excess
     s.foreign = excess
   end
+end
+
+local function settle_sliding(state, limit, s, now)
+  pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
+  charge_foreign(state, limit, s, now)
+  refresh(limit, s)
+  limit.fresh_until = now + limit.window
 end
 
 -- Settles `s`: cost (granted, all), charge (all), charge_each, send_by, moment (the latest at which it executed),
@@ -177,20 +181,22 @@ function window.settle(state, limit, s, now)
     return true
   end
   local r = s.reading
-  local readable = r and r.least
-  if limit.is_aligned then
-    readable = readable and r.late and r.late - r.early < limit.window / 2
-  end
-  if readable then
+  if r and r.least then
     r.least, r.last = math.min(r.least, limit.n), math.min(r.last, limit.n)
     s.read = true
-    if limit.is_aligned then
-      settle_aligned(state, limit, s, now)
-    else
-      settle_sliding(state, limit, s, now)
+  end
+  if s.read and not limit.is_aligned then
+    settle_sliding(state, limit, s, now)
+  elseif s.read and r.late and r.late - r.early < limit.window / 2 then
+    settle_aligned(state, limit, s, now)
+  else
+    if s.read then
+      -- Of which window it is cannot be told, but nobody can have used more than there is.
+      charge_foreign(state, limit, s, now)
     end
-  elseif s.charge > 0 then
-    settle_blind(state, limit, s, now)
+    if s.charge > 0 then
+      settle_blind(state, limit, s, now)
+    end
   end
   return true
 end

@@ -37,17 +37,20 @@ pub(super) struct Listener {
 impl Listener {
     /// Subscribes, passes on, and subscribes again, for ever.
     pub(super) async fn run(self) {
-        let mut failures = 0;
+        let (mut failures, mut is_told) = (0, false);
         for turn in 0_usize.. {
             match self.subscribe(turn).await {
                 Ok((sink, stream)) => {
                     tracing::debug!(channel = self.channel, "listening to announcements");
-                    failures = 0;
+                    (failures, is_told) = (0, false);
                     self.listening.send_replace(true);
                     self.pass_on(sink, stream).await;
                     self.listening.send_replace(false);
                 }
-                Err(cause) if failures == 0 => tracing::warn!(cause, "announcements cannot be heard"),
+                Err(cause) if !is_told => {
+                    is_told = true;
+                    tracing::warn!(cause, "announcements cannot be heard");
+                }
                 Err(_) => {}
             }
             failures += 1;

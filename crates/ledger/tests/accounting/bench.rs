@@ -120,6 +120,19 @@ impl Bench {
         (lease, self.commit(Vec::new(), vec![group]).decisions.remove(0))
     }
 
+    /// Pauses for 5 s, resumes, deletes.
+    pub fn pause_and_resume(&mut self) {
+        let channel = self.keys.channel();
+        let call = |keys: &Keys, budget: &BudgetName, parts: &[&str], more: &[&str]| ScriptCall {
+            keys: keys.all(budget, parts),
+            args: [budget.as_str(), &channel].iter().chain(more).map(|arg| arg.as_bytes().to_vec()).collect(),
+        };
+        let (keys, budget) = (self.keys.clone(), self.budget.clone());
+        self.run(scripts::pause(), &call(&keys, &budget, &["spec", "state", "pause"], &["5000"]));
+        self.run(scripts::resume(), &call(&keys, &budget, &["spec", "pause"], &[]));
+        self.run(scripts::delete(), &call(&keys, &budget, &["spec", "state", "pause", "use", "wait"], &[]));
+    }
+
     pub fn stored(&mut self) -> Stored {
         let call = encode_get(&self.keys, &self.budget);
         decode_stored(self.run(scripts::get(), &call)).unwrap()

@@ -214,3 +214,31 @@ fn an_adaptive_rate_is_cut_once_an_epoch_and_grows_back_while_callers_wait() {
     }
     assert!(last > 300, "and beyond: {last}");
 }
+
+#[test]
+fn in_an_aligned_window_a_remaining_without_its_end_still_shows_foreign_use() {
+    let mut bench = Bench::new(&budget(vec![aligned(600)]));
+    let (lease, _) = bench.ask();
+    let said = LimitReading { reset: None, ..reading(450, 0) };
+    let group = SettleGroup { readings: vec![said], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(available(&mut bench), 450);
+}
+
+#[test]
+fn every_operation_is_announced_for_its_budget() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    bench.pause_and_resume();
+    let kinds: Vec<_> = bench.announced.iter().map(|event| event.kind.clone()).collect();
+    let scope = "operator".to_owned();
+    assert_eq!(
+        kinds,
+        [
+            EventKind::SpecChanged { version: 1 },
+            EventKind::Paused { scope: scope.clone(), for_ms: Some(5000) },
+            EventKind::Resumed { scope },
+            EventKind::Wake,
+            EventKind::Deleted,
+        ]
+    );
+}

@@ -111,7 +111,7 @@ pub(crate) async fn a_slot_lingers(bench: &Bench) {
     let account = bench.budget(vec![concurrency(1, 500)]).await;
     let lease = account.granted(1).await;
     account.settle_as(lease, 0, SettleKind::Accepted).await;
-    refused(&account.acquire(1).await.1, 0, Reason::ConcurrencyExhausted, 1..=510);
+    refused(&account.acquire(1).await.1, 0, Reason::ConcurrencyExhausted, 1..=530);
     bench.pass(ms(540)).await;
     account.granted(1).await;
 }

@@ -1,0 +1,28 @@
+//! Structured logs on standard error.
+
+use tracing_subscriber::{
+    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+use crate::{
+    config::{Log, LogFormat},
+    exit::Failure,
+};
+
+/// What is logged unless the configuration says otherwise.
+const LEVEL: &str = "info";
+
+/// Starts logging for the rest of the process.
+pub(crate) fn start(log: &Log) -> Result<(), Failure> {
+    let level = log.level.as_deref().unwrap_or(LEVEL);
+    let targets: Targets = level.parse().map_err(|error| Failure::doing("log.level", error))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match log.format {
+        LogFormat::Text => lines.with_ansi(crate::output::watched()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(targets))
+        .try_init()
+        .map_err(|error| Failure::doing("starting the log", error))
+}
