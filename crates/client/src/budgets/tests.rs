@@ -1,0 +1,74 @@
+use std::time::Duration;
+
+use bursar_quota::{
+    Backoff, BudgetName, BudgetSpec, Cap, ClassName, CountedAt, LimitKind, LimitName, LimitSpec, Party,
+    ProfileName, Reservation, TenantName, Tier, UnitName,
+};
+use bursar_wire::v1;
+
+use super::{Watched, declare, read};
+
+fn limit(name: &str, kind: LimitKind) -> LimitSpec {
+    LimitSpec {
+        unit: UnitName::new("tokens").unwrap(),
+        classes: vec![ClassName::new("read").unwrap()],
+        default_cost: 2,
+        counted_at: CountedAt::Completion,
+        readings: true,
+        reservations: vec![
+            Reservation { party: Party::Tier(Tier::Batch), amount: 1 },
+            Reservation { party: Party::Tenant(TenantName::new("acme").unwrap()), amount: 2 },
+        ],
+        caps: vec![
+            Cap { tenant: None, amount: 3 },
+            Cap { tenant: Some(TenantName::new("acme").unwrap()), amount: 4 },
+        ],
+        ..LimitSpec::new(LimitName::new(name).unwrap(), kind)
+    }
+}
+
+#[test]
+fn a_declaration_survives_the_way() {
+    let ms = Duration::from_millis;
+    let window = LimitKind::Window { capacity: 9, window: ms(60_000), aligned: true, on_clock: true };
+    let adaptive = LimitKind::Adaptive { start_per_second: 2.0, min_per_second: 0.5, max_per_second: 9.0 };
+    let spec = BudgetSpec {
+        profile: Some(ProfileName::new("autotask").unwrap()),
+        default_class: Some(ClassName::new("read").unwrap()),
+        send_within: ms(1),
+        permit_ttl: ms(2),
+        max_permit_ttl: ms(3),
+        backoff: Backoff { base: ms(4), max: ms(5) },
+        ramp: ms(0),
+        weights: [3, 2, 1],
+        max_waiting: 0,
+        alert_at: 0.5,
+        ..BudgetSpec::new(
+            BudgetName::new("a/b").unwrap(),
+            vec![
+                limit("window", window),
+                limit("bucket", LimitKind::Bucket { capacity: 9, refill_per_second: 0.5 }),
+                limit("concurrency", LimitKind::Concurrency { capacity: 9, linger: ms(250) }),
+                limit("adaptive", adaptive),
+            ],
+        )
+    };
+    assert_eq!(read::spec(declare::budget(&spec)).unwrap(), spec);
+}
+
+#[test]
+fn what_the_wire_spells_out_is_a_default_again() {
+    let spec = BudgetSpec::new(BudgetName::new("a").unwrap(), Vec::new());
+    let wire =
+        v1::Budget { profile: "generic".into(), default_class: "default".into(), ..declare::budget(&spec) };
+    assert_eq!(read::spec(wire).unwrap(), spec);
+}
+
+#[test]
+fn a_change_that_is_not_known_is_passed_over() {
+    let change = v1::WatchResponse { budget: "a".into(), event: None };
+    assert_eq!(read::watched(change).unwrap(), None);
+    let event = Some(v1::watch_response::Event::Missed(v1::Missed { count: 3 }));
+    let change = v1::WatchResponse { budget: String::new(), event };
+    assert_eq!(read::watched(change).unwrap(), Some(Watched::Missed(3)));
+}

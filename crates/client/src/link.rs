@@ -1,0 +1,177 @@
+//! How a request reaches Bursar: as a call of its own, or over a session.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_wire::v1::{
+    AcquireRequest, AcquireResponse, RenewRequest, RenewResponse, SettleRequest, SettleResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    core::Core,
+    error::{CallError, Fault},
+    options::millis,
+    session::Handle,
+};
+
+/// The way of a client's or of a session's requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Link {
+    /// Each request is a call of its own.
+    Unary(Arc<Core>),
+    /// Requests share messages of a stream.
+    Session(Arc<Handle>),
+}
+
+/// An answer, and what is needed to judge it.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    pub(crate) message: T,
+    /// When the request was written, by the client's clock: the answer cannot be older.
+    pub(crate) sent_at: Duration,
+    /// Who answered: an endpoint's ticket, or a session's connection.
+    pub(crate) via: u64,
+}
+
+/// A settlement, and when the response that it tells of was received.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Settling {
+    pub(crate) request: SettleRequest,
+    /// By the client's clock; earlier than any message that tells of it.
+    pub(crate) received_at: Duration,
+    /// How old the response was then.
+    pub(crate) age: Duration,
+}
+
+impl Settling {
+    /// The message, if it is made at `now`. Rounded down: an age is never more than it was.
+    pub(crate) fn at(&self, now: Duration) -> SettleRequest {
+        let age = self.age.saturating_add(now.saturating_sub(self.received_at));
+        let age_ms = millis(age).min(86_400_000);
+        SettleRequest { age_ms, ..self.request.clone() }
+    }
+}
+
+/// An acquire, and until when it waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    pub(crate) request: AcquireRequest,
+    /// By the client's clock.
+    pub(crate) waits_until: Duration,
+    /// What rides along.
+    pub(crate) riding: Option<Settling>,
+}
+
+impl Asking {
+    /// The message, if it is made at `now`: of the wait, what is left.
+    pub(crate) fn at(&self, now: Duration) -> AcquireRequest {
+        AcquireRequest {
+            max_wait_ms: millis(self.waits_until.saturating_sub(now)),
+            settle: self.riding.as_ref().map(|settling| settling.at(now)),
+            ..self.request.clone()
+        }
+    }
+}
+
+/// What a call is answered.
+type Answered<T> = Result<Answer<T>, Fault>;
+
+impl Link {
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        match self {
+            Self::Unary(core) => core,
+            Self::Session(handle) => handle.core(),
+        }
+    }
+
+    /// One attempt at an acquire, within `limit`.
+    pub(crate) async fn acquire(&self, asking: &Asking, limit: Duration) -> Answered<AcquireResponse> {
+        match self {
+            Self::Unary(core) => {
+                let ticket = core.endpoints.current();
+                let mut client = core.endpoints.acquires(ticket).ok_or_else(nowhere)?;
+                let sent_at = core.now();
+                let request = timed(asking.at(sent_at), limit);
+                unary(core, ticket, sent_at, limit, async move { client.acquire(request).await }).await
+            }
+            Self::Session(handle) => bounded(limit, handle.acquire(asking)).await,
+        }
+    }
+
+    /// One attempt at a settlement, within `limit`.
+    pub(crate) async fn settle(&self, settling: &Settling, limit: Duration) -> Answered<SettleResponse> {
+        match self {
+            Self::Unary(core) => {
+                let ticket = core.endpoints.current();
+                let mut client = core.endpoints.settles(ticket).ok_or_else(nowhere)?;
+                let sent_at = core.now();
+                let request = timed(settling.at(sent_at), limit);
+                unary(core, ticket, sent_at, limit, async move { client.settle(request).await }).await
+            }
+            Self::Session(handle) => bounded(limit, handle.settle(settling)).await,
+        }
+    }
+
+    /// One attempt at a renewal, within `limit`.
+    pub(crate) async fn renew(&self, renewing: &RenewRequest, limit: Duration) -> Answered<RenewResponse> {
+        match self {
+            Self::Unary(core) => {
+                let ticket = core.endpoints.current();
+                let mut client = core.endpoints.settles(ticket).ok_or_else(nowhere)?;
+                let sent_at = core.now();
+                let request = timed(renewing.clone(), limit);
+                unary(core, ticket, sent_at, limit, async move { client.renew(request).await }).await
+            }
+            Self::Session(handle) => bounded(limit, handle.renew(renewing)).await,
+        }
+    }
+
+    /// Asks another replica from now on than the one that answered so.
+    pub(crate) fn leave(&self, via: u64) {
+        match self {
+            Self::Unary(core) => core.endpoints.failed(usize::try_from(via).unwrap_or(usize::MAX)),
+            Self::Session(handle) => handle.leave(via),
+        }
+    }
+}
+
+/// The server learns how long it has, so that it does not work for nobody.
+fn timed<T>(message: T, limit: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+async fn unary<T>(
+    core: &Core,
+    ticket: usize,
+    sent_at: Duration,
+    limit: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Answered<T> {
+    let fault = match tokio::time::timeout(limit, call).await {
+        Ok(Ok(response)) => {
+            return Ok(Answer { message: response.into_inner(), sent_at, via: ticket as u64 });
+        }
+        Ok(Err(status)) => Fault::read(&status),
+        Err(_) => silent(limit),
+    };
+    // One that was put off may find another replica that reaches the store.
+    if !matches!(fault, Fault::Final(_)) {
+        core.endpoints.failed(ticket);
+    }
+    Err(fault)
+}
+
+async fn bounded<T>(limit: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(silent(limit)))
+}
+
+fn silent(limit: Duration) -> Fault {
+    Fault::Elsewhere(format!("no answer within {} ms", limit.as_millis()))
+}
+
+/// There are no endpoints; the configuration does not allow that.
+fn nowhere() -> Fault {
+    Fault::Final(CallError::Unavailable { message: "no endpoint".to_owned(), attempts: 0, retry_after: None })
+}

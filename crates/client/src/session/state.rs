@@ -1,0 +1,354 @@
+//! What is under way on a session, without any I/O: requests queue, are written, are answered, break.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    task::Waker,
+    time::Duration,
+};
+
+use bursar_wire::v1::{
+    self, SessionAnswer, SessionRequest, acquire_response::Result as Decided, session_answer::Answer as Wire,
+};
+use prost::Message;
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+
+use crate::{
+    error::{CallError, Fault},
+    link::{Answer, Asking, Settling},
+    outcome::Outcome,
+};
+
+/// The most requests of a kind in a message, as the wire has it.
+const MOST_OF_A_KIND: usize = 256;
+/// The most bytes of the requests in a message: servers take 1 MiB unless they are told otherwise, and a settlement of
+/// the largest response has about 100,000.
+const MOST_BYTES: usize = 768 << 10;
+
+/// After so many answers in a row that say "later", another replica is tried: it may reach the store.
+const ENOUGH_PUT_OFF: u32 = 8;
+
+/// What a caller asks.
+#[derive(Debug)]
+pub(super) enum Body {
+    Acquire(Box<Asking>),
+    Settle(Box<Settling>),
+    Renew(Box<v1::RenewRequest>),
+}
+
+/// What it is answered.
+#[derive(Debug)]
+pub(super) enum Said {
+    Acquired(v1::AcquireResponse),
+    Settled(v1::SettleResponse),
+    Renewed(v1::RenewResponse),
+}
+
+pub(super) type Reply = Result<Answer<Said>, Fault>;
+
+/// A request that has no answer yet. It occupies its slot until then, whether or not anybody still waits for it.
+#[derive(Debug)]
+struct Ask {
+    body: Body,
+    /// `None`: its caller went away. Replies are sent under the session's lock: a caller that goes away then either finds
+    /// its request here or has its answer.
+    reply: Option<oneshot::Sender<Reply>>,
+    /// On which connection it was written, and when.
+    sent: Option<(u64, Duration)>,
+    slot: OwnedSemaphorePermit,
+}
+
+/// One connection, current or retiring.
+#[derive(Debug)]
+struct Line {
+    epoch: u64,
+    /// Of its endpoint.
+    ticket: usize,
+    waker: Option<Waker>,
+    cancels: VecDeque<u64>,
+    unanswered: usize,
+    done: Arc<Notify>,
+}
+
+/// What is under way. Bounded by the session's slots: an ask is in `asks` only with one.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    next: u64,
+    epochs: u64,
+    queue: VecDeque<u64>,
+    asks: HashMap<u64, Ask>,
+    lines: Vec<Line>,
+    /// The connection that new requests are written on.
+    current: Option<u64>,
+    closed: bool,
+    /// Connections that failed since the last answer.
+    pub(super) failures: u32,
+    /// Answers in a row that put the caller off.
+    put_off: u32,
+}
+
+/// What the stream to the server shall do.
+pub(super) enum Write {
+    Message(SessionRequest),
+    Wait,
+    End,
+}
+
+impl State {
+    // ## A caller's side
+
+    /// Queues a request; its id, and whom to wake: the stream that writes, or (`None`) the driver.
+    pub(super) fn ask(
+        &mut self,
+        body: Body,
+        reply: Option<oneshot::Sender<Reply>>,
+        slot: OwnedSemaphorePermit,
+    ) -> (u64, Option<Waker>) {
+        self.next += 1;
+        let id = self.next;
+        self.asks.insert(id, Ask { body, reply, sent: None, slot });
+        // Requests that were given up before they were written leave their ids behind.
+        if self.queue.len() > 2 * self.asks.len() + 64 {
+            let asks = &self.asks;
+            self.queue.retain(|id| asks.contains_key(id));
+        }
+        self.queue.push_back(id);
+        (id, self.waker(self.current))
+    }
+
+    /// The caller went away. Whether the request was still under way; then whom to wake.
+    pub(super) fn abandon(&mut self, id: u64) -> (bool, Option<Waker>) {
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return (false, None);
+        };
+        let Some((epoch, _)) = ask.sent else {
+            self.asks.remove(&id);
+            return (true, None);
+        };
+        ask.reply = None;
+        let acquire = matches!(ask.body, Body::Acquire(_));
+        if let Some(line) = self.lines.iter_mut().find(|line| line.epoch == epoch && acquire) {
+            line.cancels.push_back(id);
+            return (true, line.waker.take());
+        }
+        (true, None)
+    }
+
+    /// No caller is left.
+    pub(super) fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        self.lines.iter_mut().filter_map(|line| line.waker.take()).collect()
+    }
+
+    // ## The driver's side
+
+    /// Whether a connection is needed and there is none.
+    pub(super) fn wants_connection(&self) -> bool {
+        self.current.is_none() && self.queue.iter().any(|id| self.asks.contains_key(id))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.asks.is_empty()
+    }
+
+    /// A connection to `ticket`'s endpoint is being opened, and requests may be written on it: its number, and who is told
+    /// when it is done with.
+    pub(super) fn open(&mut self, ticket: usize) -> (u64, Arc<Notify>) {
+        self.epochs += 1;
+        let (epoch, done) = (self.epochs, Arc::new(Notify::new()));
+        let (waker, cancels) = (None, VecDeque::new());
+        self.lines.push(Line { epoch, ticket, waker, cancels, unanswered: 0, done: Arc::clone(&done) });
+        self.current = Some(epoch);
+        (epoch, done)
+    }
+
+    /// New requests go elsewhere; what was written here may still be answered here. Its endpoint's ticket, if it was
+    /// current.
+    pub(super) fn retire(&mut self, epoch: u64) -> Option<usize> {
+        if self.current != Some(epoch) {
+            return None;
+        }
+        self.current = None;
+        let line = self.lines.iter().find(|line| line.epoch == epoch)?;
+        if line.unanswered == 0 {
+            line.done.notify_one();
+        }
+        Some(line.ticket)
+    }
+
+    /// The oldest connection, if more than `most` are there.
+    pub(super) fn surplus(&self, most: usize) -> Option<u64> {
+        if self.lines.len() > most { self.lines.first().map(|line| line.epoch) } else { None }
+    }
+
+    /// A connection is gone, or given up: what was written on it fails, and, if none could be opened (`unsent`), what
+    /// waits for one.
+    pub(super) fn broken(&mut self, epoch: u64, fault: &Fault, unsent: bool) {
+        if self.current == Some(epoch) {
+            self.current = None;
+        }
+        for line in self.lines.extract_if(.., |line| line.epoch == epoch) {
+            line.done.notify_one();
+        }
+        let fails = |ask: &Ask| ask.sent.map_or(unsent, |(sent, _)| sent == epoch);
+        for (_, ask) in self.asks.extract_if(|_, ask| fails(ask)) {
+            if let Some(reply) = ask.reply {
+                let _ = reply.send(Err(fault.clone()));
+            }
+        }
+        if unsent {
+            self.queue.clear();
+        }
+    }
+
+    // ## The connection's side
+
+    /// What is to be written next on a connection, at `now`.
+    pub(super) fn write(&mut self, epoch: u64, now: Duration, waker: &Waker) -> Write {
+        let mut message = SessionRequest::default();
+        if self.current == Some(epoch) {
+            self.fill(epoch, now, &mut message);
+        }
+        let current = self.current == Some(epoch);
+        let idle = self.closed && self.asks.is_empty();
+        let Some(line) = self.lines.iter_mut().find(|line| line.epoch == epoch) else {
+            return Write::End;
+        };
+        let written = message.acquires.len() + message.settles.len() + message.renews.len();
+        line.unanswered += written;
+        let cancels = line.cancels.len().min(MOST_OF_A_KIND);
+        message.cancels = line.cancels.drain(..cancels).collect();
+        if written + cancels > 0 {
+            return Write::Message(message);
+        }
+        if idle || (!current && line.unanswered == 0) {
+            return Write::End;
+        }
+        line.waker = Some(waker.clone());
+        Write::Wait
+    }
+
+    fn fill(&mut self, epoch: u64, now: Duration, message: &mut SessionRequest) {
+        let mut bytes = 0;
+        while let Some(id) = self.queue.pop_front() {
+            let Some(ask) = self.asks.get_mut(&id) else { continue };
+            let one = one(id, &ask.body, now);
+            let full = message.acquires.len() + one.acquires.len() > MOST_OF_A_KIND
+                || message.settles.len() + one.settles.len() > MOST_OF_A_KIND
+                || message.renews.len() + one.renews.len() > MOST_OF_A_KIND;
+            let size = one.encoded_len();
+            if full || (bytes > 0 && bytes + size > MOST_BYTES) {
+                self.queue.push_front(id);
+                return;
+            }
+            bytes += size;
+            ask.sent = Some((epoch, now));
+            message.acquires.extend(one.acquires);
+            message.settles.extend(one.settles);
+            message.renews.extend(one.renews);
+        }
+    }
+
+    /// Answers came; whom to wake. Where they say that the replica is of no use, its connection retires.
+    pub(super) fn answered(
+        &mut self,
+        epoch: u64,
+        answers: Vec<SessionAnswer>,
+        now: Duration,
+    ) -> (Option<Waker>, Option<usize>) {
+        self.failures = 0;
+        let (mut waker, mut useless) = (None, false);
+        for SessionAnswer { id, answer } in answers {
+            let sent = self.asks.get(&id).and_then(|ask| ask.sent);
+            let Some((_, sent_at)) = sent.filter(|(sent, _)| *sent == epoch) else {
+                tracing::debug!(id, "an answer to nothing that is under way");
+                continue;
+            };
+            let Some(ask) = self.asks.remove(&id) else { continue };
+            if let Some(line) = self.lines.iter_mut().find(|line| line.epoch == epoch) {
+                line.unanswered = line.unanswered.saturating_sub(1);
+                if line.unanswered == 0 && self.current != Some(epoch) {
+                    line.done.notify_one();
+                }
+            }
+            let said = read(&ask.body, answer);
+            match &said {
+                Ok(_) | Err(Fault::Final(_)) => self.put_off = 0,
+                Err(Fault::Later { .. }) => self.put_off += 1,
+                Err(Fault::Elsewhere(_)) => useless = true,
+            }
+            match (ask.reply, said) {
+                (Some(reply), said) => {
+                    let _ = reply.send(said.map(|message| Answer { message, sent_at, via: epoch }));
+                }
+                (None, Ok(Said::Acquired(response))) => {
+                    let wake = self.give_back(&ask.body, response, ask.slot, now);
+                    waker = waker.or(wake);
+                }
+                (None, _) => {}
+            }
+        }
+        let left = if useless || self.put_off >= ENOUGH_PUT_OFF { self.retire(epoch) } else { None };
+        if left.is_some() {
+            self.put_off = 0;
+        }
+        (waker, left)
+    }
+
+    /// A permit came for a caller that has gone: nobody can have sent its call. Its settlement takes the acquire's slot.
+    /// Whom to wake.
+    fn give_back(
+        &mut self,
+        body: &Body,
+        response: v1::AcquireResponse,
+        slot: OwnedSemaphorePermit,
+        now: Duration,
+    ) -> Option<Waker> {
+        let (Body::Acquire(asking), Some(Decided::Permit(permit))) = (body, response.result) else {
+            return None;
+        };
+        let budget = asking.request.budget.clone();
+        let (request, age) = Outcome::not_sent().into_request(budget, permit.permit_id);
+        self.ask(Body::Settle(Box::new(Settling { request, received_at: now, age })), None, slot).1
+    }
+
+    fn waker(&mut self, epoch: Option<u64>) -> Option<Waker> {
+        let line = self.lines.iter_mut().find(|line| Some(line.epoch) == epoch)?;
+        line.waker.take()
+    }
+}
+
+/// A message of one request, if it is made at `now`.
+fn one(id: u64, body: &Body, now: Duration) -> SessionRequest {
+    let mut message = SessionRequest::default();
+    match body {
+        Body::Acquire(asking) => {
+            message.acquires.push(v1::SessionAcquire { id, request: Some(asking.at(now)) });
+        }
+        Body::Settle(settling) => {
+            message.settles.push(v1::SessionSettle { id, request: Some(settling.at(now)) });
+        }
+        Body::Renew(request) => {
+            message.renews.push(v1::SessionRenew { id, request: Some((**request).clone()) });
+        }
+    }
+    message
+}
+
+/// The answer to a request, if it is one to a request of this kind.
+fn read(body: &Body, answer: Option<Wire>) -> Result<Said, Fault> {
+    match (body, answer) {
+        (Body::Acquire(_), Some(Wire::Acquired(response))) => Ok(Said::Acquired(response)),
+        (Body::Settle(_), Some(Wire::Settled(response))) => Ok(Said::Settled(response)),
+        (Body::Renew(_), Some(Wire::Renewed(response))) => Ok(Said::Renewed(response)),
+        (_, Some(Wire::Error(error))) => Err(Fault::of_session(error)),
+        _ => {
+            let message = "an answer of another kind than the request".to_owned();
+            Err(Fault::Final(CallError::Protocol { message, retry_after: None }))
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What stands behind a permit until it is settled, and settles it if its holder goes away.
+
+use std::time::Duration;
+
+use crate::{
+    error::CallError,
+    link::{Link, Settling},
+    outcome::{Outcome, Settlement},
+    retry::Attempts,
+};
+
+/// An unsettled permit. While it is armed, dropping it settles it in the background: as it was told to, or as lost.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    link: Link,
+    settling: Settling,
+    armed: bool,
+}
+
+impl Ticket {
+    /// A permit that has just been received; lost unless it is told otherwise.
+    pub(crate) fn new(link: Link, budget: String, permit_id: String) -> Self {
+        let (request, age) = Outcome::lost().into_request(budget, permit_id);
+        Self { settling: Settling { request, received_at: Duration::MAX, age }, link, armed: true }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(crate) fn budget(&self) -> &str {
+        &self.settling.request.budget
+    }
+
+    pub(crate) fn permit_id(&self) -> &str {
+        &self.settling.request.permit_id
+    }
+
+    /// Tells what became of the permit; its age is counted from here.
+    pub(crate) fn told(&mut self, outcome: Outcome) {
+        let request = &mut self.settling.request;
+        let (budget, permit_id) =
+            (std::mem::take(&mut request.budget), std::mem::take(&mut request.permit_id));
+        let (request, age) = outcome.into_request(budget, permit_id);
+        self.settling = Settling { request, received_at: self.link.core().now(), age };
+    }
+
+    /// The settlement, to ride along with an acquire.
+    pub(crate) fn settling(&self) -> Settling {
+        self.settling.clone()
+    }
+
+    /// Nothing is left to do.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = false;
+    }
+
+    /// Settles as it was told, with new attempts as long as the client allows. If the caller goes away meanwhile, it is
+    /// settled in the background.
+    pub(crate) async fn settle(mut self) -> Result<Settlement, CallError> {
+        let result = deliver(&self.link, &self.settling).await;
+        self.armed = false;
+        result
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (link, mut settling) = (self.link.clone(), self.settling.clone());
+        settling.received_at = settling.received_at.min(link.core().now());
+        let core = link.core().clone();
+        let (budget, permit) = (settling.request.budget.clone(), settling.request.permit_id.clone());
+        let started = core.in_background(async move {
+            if let Err(error) = deliver(&link, &settling).await {
+                let request = settling.request;
+                tracing::warn!(budget = %request.budget, permit = %request.permit_id, %error, "a dropped permit was not settled");
+            }
+        });
+        if !started {
+            tracing::warn!(%budget, %permit, "too many permits were dropped unsettled: this one is left to its deadline");
+        }
+    }
+}
+
+async fn deliver(link: &Link, settling: &Settling) -> Result<Settlement, CallError> {
+    let core = link.core();
+    let mut attempts = Attempts::new(core, core.config.settle_within);
+    loop {
+        let left = attempts.begin()?;
+        match link.settle(settling, left.min(core.config.rpc_timeout)).await {
+            Ok(answer) => return Settlement::read(answer.message),
+            Err(fault) => attempts.failed(fault).await?,
+        }
+    }
+}

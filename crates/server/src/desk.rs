@@ -1,0 +1,138 @@
+//! What all services share: they validate, ask the coordinator, and answer.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use bursar_coordinator::{Acquire, AcquireError, Coordinator, Granted, Outcome, Settle};
+use bursar_dialect::Profiles;
+use bursar_quota::{BudgetName, Clock, Reason, Refusal};
+use bursar_wire::v1::{self, acquire_response};
+use futures_util::future::{OptionFuture, join};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::{auth::Caller, convert, failure::Failure, metrics::Metrics};
+
+/// What the services of one server share.
+pub(crate) struct Desk {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) profiles: Arc<Profiles>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The most acquires under way on a session.
+    pub(crate) session_acquires: usize,
+    /// The most unary acquires under way on a connection.
+    pub(crate) connection_acquires: usize,
+    /// Cancelled when the drain is over: streams end.
+    pub(crate) ending: CancellationToken,
+}
+
+/// Told when the caller of an acquire wants it no longer.
+pub(crate) type Cancelled = oneshot::Receiver<()>;
+
+impl Desk {
+    /// Settles what rides along, then acquires. `cancelled` drops what waits and gives back what was just granted.
+    pub(crate) async fn acquire(
+        &self,
+        mut request: v1::AcquireRequest,
+        caller: &Caller,
+        deadline: Option<Duration>,
+        cancelled: Option<Cancelled>,
+    ) -> Result<v1::AcquireResponse, Failure> {
+        let rider = request.settle.take();
+        let acquire = convert::acquire::acquire(request, caller, deadline)?;
+        let budget = acquire.budget.clone();
+        // Both are under way at once, the settlement handed in first: a lane's commit settles before it grants, so one
+        // call to the store does for both.
+        let riding = OptionFuture::from(rider.map(|rider| self.settle_rider(rider, caller)));
+        let (settled, result) = join(riding, self.decide(acquire, cancelled)).await;
+        let result = match result {
+            Ok(granted) => acquire_response::Result::Permit(convert::acquire::permit(&granted)),
+            Err(AcquireError::Refused(refusal)) => {
+                acquire_response::Result::Refusal(convert::refusal::refusal(&budget, &refusal))
+            }
+            Err(AcquireError::Failed(error)) => return Err(error.into()),
+        };
+        Ok(v1::AcquireResponse { settled, result: Some(result) })
+    }
+
+    /// A settlement that rides along fails by itself: the acquire goes on.
+    async fn settle_rider(&self, rider: v1::SettleRequest, caller: &Caller) -> v1::SettleResponse {
+        let result = match convert::settle::settle(rider, caller) {
+            Ok(settle) => self.coordinator.settle(settle).await.map_err(Failure::from),
+            Err(Failure::Invalid(invalid)) => Err(invalid.under("settle").into()),
+            Err(failure) => Err(failure),
+        };
+        match result {
+            Ok(report) => convert::settle::report(&report),
+            Err(failure) => convert::settle::failed(&failure),
+        }
+    }
+
+    // ## waiting => granted | refused | cancelled
+    async fn decide(
+        &self,
+        acquire: Acquire,
+        mut cancelled: Option<Cancelled>,
+    ) -> Result<Granted, AcquireError> {
+        let budget = acquire.budget.clone();
+        let result = tokio::select! {
+            biased;
+            result = self.coordinator.acquire(acquire) => result,
+            // Dropping the acquire gives up its place, and what it was granted meanwhile is given back.
+            () = told(&mut cancelled) => return Err(no_longer_wanted()),
+        };
+        match result {
+            Ok(granted) if cancelled.is_some_and(|mut cancelled| cancelled.try_recv().is_ok()) => {
+                self.give_back(budget, &granted).await;
+                Err(no_longer_wanted())
+            }
+            result => result,
+        }
+    }
+
+    async fn give_back(&self, budget: BudgetName, granted: &Granted) {
+        let permit = granted.permit;
+        let unsent =
+            Settle { budget, permit, outcome: Outcome::NotSent, costs: Vec::new(), age: Duration::ZERO };
+        if let Err(error) = self.coordinator.settle(unsent).await {
+            // Its deadline gives the slot back, later.
+            tracing::debug!(%error, "a permit that nobody wants was not given back");
+        }
+    }
+
+    /// Says what became of a permit.
+    pub(crate) async fn settle(
+        &self,
+        request: v1::SettleRequest,
+        caller: &Caller,
+    ) -> Result<v1::SettleResponse, Failure> {
+        let settle = convert::settle::settle(request, caller)?;
+        Ok(convert::settle::report(&self.coordinator.settle(settle).await?))
+    }
+
+    /// Moves a permit's deadline on.
+    pub(crate) async fn renew(
+        &self,
+        request: &v1::RenewRequest,
+        caller: &Caller,
+    ) -> Result<v1::RenewResponse, Failure> {
+        let renew = convert::settle::renew(request, caller)?;
+        Ok(convert::settle::renewal(self.coordinator.renew(renew).await?))
+    }
+}
+
+/// Ends when the caller says so, and never if it cannot or does not.
+async fn told(cancelled: &mut Option<Cancelled>) {
+    let said = match cancelled {
+        Some(cancelled) => cancelled.await.is_ok(),
+        None => false,
+    };
+    if !said {
+        pending().await
+    }
+}
+
+/// The caller's patience ended: the closed enumeration's word for it.
+fn no_longer_wanted() -> AcquireError {
+    AcquireError::Refused(Refusal { reason: Reason::WaitTooLong, limit: None, retry_after: None })
+}

@@ -1,0 +1,74 @@
+//! Whether this replica should be asked: its store can be written, and it is not shutting down.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_coordinator::Coordinator;
+use bursar_wire::v1::{budget_service_server, permit_service_server};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+/// The names under which the health service knows this server: as a whole, and by service.
+const SERVICES: [&str; 3] = ["", permit_service_server::SERVICE_NAME, budget_service_server::SERVICE_NAME];
+
+/// Answers whether this replica is ready.
+pub(crate) struct Readiness {
+    pub(crate) coordinator: Coordinator,
+    /// How long the store may take to answer.
+    pub(crate) bound: Duration,
+    /// Cancelled when the drain begins.
+    pub(crate) draining: CancellationToken,
+}
+
+impl Readiness {
+    /// Why it is not ready, for a person to read.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        if self.draining.is_cancelled() {
+            return Err("draining".into());
+        }
+        match timeout(self.bound, self.coordinator.ready()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the store gave no answer within {} ms", self.bound.as_millis())),
+        }
+    }
+
+    // ## SERVING <=> NOT_SERVING, until draining => NOT_SERVING
+    /// Keeps the health service's answer up to date until the drain begins.
+    pub(crate) async fn follow(self: Arc<Self>, reporter: HealthReporter, interval: Duration) {
+        let mut was = None;
+        loop {
+            let is = tokio::select! {
+                is = self.check() => is,
+                () = self.draining.cancelled() => break,
+            };
+            if was != Some(is.is_ok()) {
+                was = Some(is.is_ok());
+                match &is {
+                    Ok(()) => tracing::info!("ready"),
+                    Err(cause) => tracing::warn!(%cause, "not ready"),
+                }
+                report(&reporter, is.is_ok()).await;
+            }
+            tokio::select! {
+                () = sleep(interval) => {}
+                () = self.draining.cancelled() => break,
+            }
+        }
+        report(&reporter, false).await;
+    }
+}
+
+async fn report(reporter: &HealthReporter, ready: bool) {
+    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+/// Ends the streams of those who watch the health service, so that their connections can end.
+pub(crate) async fn silence(mut reporter: HealthReporter) {
+    for service in SERVICES {
+        reporter.clear_service_status(service).await;
+    }
+}
