@@ -3,7 +3,7 @@
 -- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
 -- KEYS  spec  state  pause  use  wait  lease...  (a lease for each settle, renew and acquire group, in that order)
 -- ARGV  budget  channel  replica  spec_version  waiting (callers)  jitter (0 to 1)  settles  renews  acquires (groups), then
---   a settle group: kind (not_sent, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
+--   a settle group: kind (not_sent, unclaimed, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
 --     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
 --   a renew group: index  ttl (ms)

@@ -48,6 +48,9 @@ pub struct SettleGroup {
 pub enum SettleKind {
     /// Never sent: refunded.
     NotSent,
+    /// Granted to a caller that had gone away: refunded, unless the same lease was asked for again since, for then
+    /// somebody else holds the permit.
+    Unclaimed,
     /// Answered and not refused: charged. Blind in every limit that no reading names.
     Accepted,
     /// Sent, or perhaps sent, and no answer came: charged, blind in every limit.

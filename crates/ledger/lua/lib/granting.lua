@@ -243,6 +243,7 @@ function granting.apply(ctx, group, lease_key)
   if l and lease.was_used(l) then
     -- The same commit again, or the same request: the same grant.
     local granted = #l.bits
+    lease.ask_again(l)
     local reason = granted < group.count and 'quota_exhausted' or ''
     return { granted, math.max(0, l.send_by - 1 - ctx.now), math.max(0, l.deadline - 1 - ctx.now), reason, '', reason ~= '' and '0' or '' }
   end

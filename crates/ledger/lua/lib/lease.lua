@@ -100,6 +100,15 @@ function lease.set_bits(l, indexes, bit)
   end
 end
 
+-- Notes that a lease that was there was asked for: whoever asked may hold its permits now.
+function lease.ask_again(l)
+  hash.put(l.h, 'again', '1')
+end
+
+function lease.was_asked_again(l)
+  return hash.text(l.h, 'again') == '1'
+end
+
 function lease.was_used(l)
   return string.find(l.bits, '[-s]') ~= nil
 end

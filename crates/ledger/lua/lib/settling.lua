@@ -189,6 +189,12 @@ end
 -- Settles one group; answers its letters and for how long its scope is paused.
 function settling.apply(ctx, group, lease_key)
   local l = ctx.lease(lease_key)
+  if group.kind == 'unclaimed' then
+    if l and lease.was_asked_again(l) then
+      return string.rep('d', #group.indexes), 0
+    end
+    group.kind = 'not_sent'
+  end
   local indexes, letters = sort_out(l, group)
   if not l then
     return letters, 0

@@ -36,6 +36,7 @@ fn units(units: &[(UnitName, u64)]) -> String {
 fn kind(kind: SettleKind) -> &'static str {
     match kind {
         SettleKind::NotSent => "not_sent",
+        SettleKind::Unclaimed => "unclaimed",
         SettleKind::Accepted => "accepted",
         SettleKind::Lost => "lost",
         SettleKind::Refused { counted: false } => "refused",

@@ -155,6 +155,24 @@ fn a_renewed_permit_keeps_its_slot_and_a_dead_one_gives_it_back() {
 }
 
 #[test]
+fn what_nobody_took_is_given_back_unless_somebody_asked_again() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    let (lease, _) = bench.ask();
+    assert_eq!(bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new()).settled, [[Settled::Applied]]);
+    assert_eq!(available(&mut bench), 10);
+    // The same request asks again: it is granted anew, and once it was asked for twice, it is somebody's.
+    let mut group = bench.acquire(1, 1, 60_000);
+    group.lease = lease;
+    for _ in 0..2 {
+        assert_eq!(bench.commit(Vec::new(), vec![group.clone()]).decisions[0].granted, 1);
+    }
+    assert_eq!(bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new()).settled, [[Settled::Already]]);
+    assert_eq!(available(&mut bench), 9);
+    assert_eq!(bench.commit(vec![settle(lease, SettleKind::NotSent)], Vec::new()).settled, [[Settled::Applied]]);
+    assert_eq!(available(&mut bench), 10);
+}
+
+#[test]
 fn a_forged_permit_or_index_changes_nothing() {
     let mut bench = Bench::new(&budget(vec![minute(10)]));
     let (lease, _) = bench.ask();

@@ -136,7 +136,7 @@ impl State {
         }
         self.free += 1;
         self.settled += 1;
-        self.not_sent += u64::from(kind == SettleKind::NotSent);
+        self.not_sent += u64::from(matches!(kind, SettleKind::NotSent | SettleKind::Unclaimed));
         Settled::Applied
     }
 

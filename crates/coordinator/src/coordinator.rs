@@ -1,0 +1,192 @@
+//! The coordinator: one per replica, shared by all that serve.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bursar_dialect::Profiles;
+use bursar_quota::{BudgetName, BudgetSpec, Clock, Ledger, LedgerError, LedgerEvent, Put, Renewal, Stored};
+use prometheus_client::registry::Registry;
+use tokio::{
+    sync::broadcast,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Acquire, AcquireError, Config, CoordinatorError, Granted, Renew, Settle, SettleReport, Watcher, acquire,
+    core::Core, events, settle,
+};
+
+/// How long those who were in a commit when a drain's bound passed are given for their answer.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// A replica's lanes. Clones share them; when the last is dropped, its tasks end.
+#[derive(Clone)]
+pub struct Coordinator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    events: broadcast::WeakSender<LedgerEvent>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.core.stop.cancel();
+    }
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator").field("config", &self.inner.core.config).finish_non_exhaustive()
+    }
+}
+
+fn asked(error: LedgerError) -> CoordinatorError {
+    match error {
+        LedgerError::UnknownBudget(name) => CoordinatorError::UnknownBudget(name),
+        error => CoordinatorError::Ledger(error),
+    }
+}
+
+impl Coordinator {
+    /// A coordinator over `ledger`. Must be called within a tokio runtime, on which its lanes then run.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        profiles: Arc<Profiles>,
+        clock: Arc<dyn Clock>,
+        config: Config,
+    ) -> Self {
+        let (watchers, _) = broadcast::channel(config.watch_capacity.max(1));
+        let events = watchers.downgrade();
+        let core = Arc::new(Core::new(ledger, profiles, clock, config));
+        core.handle.spawn(events::listen(Arc::clone(&core), watchers));
+        Self { inner: Arc::new(Inner { core, events }) }
+    }
+
+    /// Asks for a permit and waits for it within the request's bounds.
+    ///
+    /// Dropping the future means that the caller went away: it stops waiting at once, and what was granted meanwhile
+    /// is given back as not sent. A permit with a request id is kept instead, since its retry will want it: should
+    /// none come, its deadline reclaims it.
+    ///
+    /// A settlement that is made (polled) before an acquire takes effect before it is decided.
+    pub async fn acquire(&self, request: Acquire) -> Result<Granted, AcquireError> {
+        acquire::acquire(&self.inner.core, request).await
+    }
+
+    /// Settles a permit of any replica. Once it is queued it is carried out, even if the future is dropped.
+    pub async fn settle(&self, request: Settle) -> Result<SettleReport, CoordinatorError> {
+        settle::settle(&self.inner.core, request).await
+    }
+
+    /// Moves a permit's deadline on.
+    pub async fn renew(&self, request: Renew) -> Result<Renewal, CoordinatorError> {
+        settle::renew(&self.inner.core, request).await
+    }
+
+    /// Declares a budget or changes its declaration.
+    pub async fn put_budget(&self, spec: BudgetSpec) -> Result<Put, CoordinatorError> {
+        spec.validate()?;
+        let put = self.inner.core.ledger.put(&spec).await.map_err(asked)?;
+        // The announcement would say so too, a little later.
+        if let Some(lane) = self.inner.core.find_lane(&spec.name) {
+            lane.spec.forget_unless(put.version);
+            lane.respec();
+        }
+        Ok(put)
+    }
+
+    /// Reads a budget as declared and as it stands; [`CoordinatorError::UnknownBudget`] if there is none.
+    pub async fn get_budget(&self, name: &BudgetName) -> Result<Stored, CoordinatorError> {
+        let stored = self.inner.core.ledger.get(name).await.map_err(asked)?;
+        stored.ok_or_else(|| CoordinatorError::UnknownBudget(name.clone()))
+    }
+
+    /// Names of budgets in order, after `after`, at most `most`.
+    pub async fn list_budgets(
+        &self,
+        after: Option<&BudgetName>,
+        most: usize,
+    ) -> Result<Vec<BudgetName>, CoordinatorError> {
+        self.inner.core.ledger.list(after, most).await.map_err(asked)
+    }
+
+    /// Forgets a budget; whether there was one.
+    pub async fn delete_budget(&self, name: &BudgetName) -> Result<bool, CoordinatorError> {
+        let deleted = self.inner.core.ledger.delete(name).await.map_err(asked)?;
+        if let Some(lane) = self.inner.core.find_lane(name) {
+            lane.spec.clear();
+            lane.respec();
+        }
+        Ok(deleted)
+    }
+
+    /// Stops all grants of a budget, for a time or until it is resumed.
+    pub async fn pause_budget(
+        &self,
+        name: &BudgetName,
+        span: Option<Duration>,
+    ) -> Result<(), CoordinatorError> {
+        self.inner.core.ledger.pause(name, span).await.map_err(asked)
+    }
+
+    /// Ends all pauses of a budget, the upstream's as well.
+    pub async fn resume_budget(&self, name: &BudgetName) -> Result<(), CoordinatorError> {
+        self.inner.core.ledger.resume(name).await.map_err(asked)?;
+        if let Some(lane) = self.inner.core.find_lane(name) {
+            lane.wake();
+        }
+        Ok(())
+    }
+
+    /// What changes from now on, in any budget.
+    pub fn watch(&self) -> Watcher {
+        // The listener holds the sender, so that watchers end when it does.
+        let events = self.inner.events.upgrade();
+        Watcher::new(events.map_or_else(|| broadcast::channel(1).1, |events| events.subscribe()))
+    }
+
+    /// Refuses new acquires with `Draining`, lets those that wait finish within `bound`, then refuses them too.
+    /// Settlements and renewals still work. Calling it again waits again.
+    pub async fn drain(&self, bound: Duration) {
+        let core = &self.inner.core;
+        core.draining.store(true, Ordering::Release);
+        if timeout(bound, self.emptied()).await.is_err() {
+            for lane in core.all_lanes() {
+                lane.drain();
+            }
+            // Those in a commit get its answer.
+            let _ = timeout(LAST_ANSWERS, self.emptied()).await;
+        }
+    }
+
+    /// Waits until no acquire is under way.
+    async fn emptied(&self) {
+        let core = &self.inner.core;
+        loop {
+            let told = core.emptied.notified();
+            if core.waiting.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            // The look-in covers a caller that came in between.
+            tokio::select! {
+                () = told => {}
+                () = sleep(Duration::from_millis(50)) => {}
+            }
+        }
+    }
+
+    /// Whether the ledger can be written now.
+    pub async fn ready(&self) -> Result<(), LedgerError> {
+        self.inner.core.ledger.ready().await
+    }
+
+    /// Registers what this coordinator counts; the names have no prefix of their own.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.inner.core.metrics.register(registry);
+    }
+}

@@ -1,0 +1,58 @@
+//! What the ledger announces, passed on to lanes and watchers.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_quota::{EventKind, LedgerEvent};
+use futures_util::StreamExt;
+use tokio::{sync::broadcast, time::sleep};
+
+use crate::core::Core;
+
+/// How long after a stream of events ended it is asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens until the coordinator is gone.
+pub(crate) async fn listen(core: Arc<Core>, watchers: broadcast::Sender<LedgerEvent>) {
+    // The first stream is asked for before anything else runs, so that nothing announced from now on is missed.
+    let mut events = core.ledger.events();
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            event = events.next() => match event {
+                Some(event) => pass_on(&core, &watchers, event),
+                None => {
+                    tracing::warn!("the ledger's events ended; listening again");
+                    tokio::select! {
+                        () = core.stop.cancelled() => return,
+                        () = sleep(PAUSE) => {}
+                    }
+                    events = core.ledger.events();
+                }
+            },
+        }
+    }
+}
+
+fn pass_on(core: &Arc<Core>, watchers: &broadcast::Sender<LedgerEvent>, event: LedgerEvent) {
+    if let Some(lane) = core.find_lane(&event.budget) {
+        match &event.kind {
+            EventKind::Wake
+            | EventKind::Resumed { .. }
+            | EventKind::LimitChanged { .. }
+            | EventKind::StateLost => lane.wake(),
+            EventKind::SpecChanged { version } => {
+                lane.spec.forget_unless(*version);
+                lane.respec();
+            }
+            EventKind::Deleted => {
+                lane.spec.clear();
+                lane.respec();
+            }
+            EventKind::Paused { .. } | EventKind::ThresholdCrossed { .. } | EventKind::ForeignUse { .. } => {}
+        }
+    }
+    if event.kind != EventKind::Wake {
+        // Nobody watches: that is no error.
+        let _ = watchers.send(event);
+    }
+}

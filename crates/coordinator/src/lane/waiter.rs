@@ -1,0 +1,105 @@
+//! One caller that waits, and what it was told so far.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_quota::{LeaseId, LimitKind, Reason, Refusal, TenantName, Tier};
+use tokio::sync::oneshot;
+
+use crate::{
+    AcquireError, Granted,
+    millis::ceil,
+    spec::{Kind, SpecView},
+};
+
+/// What a caller gets in the end, exactly once.
+pub(crate) type Answer = Result<Granted, AcquireError>;
+
+/// A caller's acquire, validated.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) answer: oneshot::Sender<Answer>,
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) tenant: TenantName,
+    pub(crate) tier: Tier,
+    /// As asked, milliseconds; `None`: the budget's.
+    pub(crate) ttl_ms: Option<u64>,
+    /// The lease that the caller's request id leads to.
+    pub(crate) lease: Option<LeaseId>,
+    pub(crate) arrived: Duration,
+    /// Until when it waits if it is refused.
+    pub(crate) patience: Duration,
+    /// Until when it waits for its first decision, `patience` at least: even who does not wait gets one.
+    pub(crate) undecided: Duration,
+    pub(crate) place: Place,
+}
+
+/// Where a lane has put a waiter.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    pub(super) seq: u64,
+    pub(super) party: u32,
+    pub(super) class: u32,
+    /// Under which moment it stands among its class's timers.
+    pub(super) timer: Option<Duration>,
+    pub(super) in_flight: bool,
+    /// Whether the ledger has refused it (or its like) at least once: now it waits.
+    pub(super) decided: bool,
+    pub(super) told: Option<Arc<Told>>,
+}
+
+/// A refusal and when it was given.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(super) refusal: Refusal,
+    pub(super) at: Duration,
+    /// When it could be granted.
+    pub(super) retry_at: Option<Duration>,
+    /// Only time helps, as far as is known: a wait that ends before `retry_at` cannot succeed. What others hold (a
+    /// slot, the probe) may come back any moment.
+    pub(super) timed: bool,
+}
+
+impl Told {
+    pub(super) fn new(refusal: Refusal, view: &SpecView, at: Duration) -> Self {
+        // What comes back in less than a millisecond is asked for in one.
+        let least = Duration::from_millis(1);
+        let retry_at = refusal.retry_after.map(|after| at + after.max(least));
+        let held = refusal.limit.as_ref().is_some_and(|name| {
+            let limit = view.spec.limits.iter().find(|limit| limit.name == *name);
+            limit.is_some_and(|limit| matches!(limit.kind, LimitKind::Concurrency { .. }))
+        });
+        let timed = !held && !matches!(refusal.reason, Reason::Probing | Reason::ConcurrencyExhausted);
+        Self { refusal, at, retry_at, timed }
+    }
+
+    /// The refusal as it is to be told `now`.
+    pub(super) fn at(&self, now: Duration) -> Refusal {
+        let retry_after = self.retry_at.map(|at| ceil(at.saturating_sub(now)).max(Duration::from_millis(1)));
+        Refusal { retry_after, ..self.refusal.clone() }
+    }
+
+    /// The limit that binds a call of these costs, and its cost there.
+    pub(super) fn binds(&self, view: &SpecView, costs: &[u64]) -> Option<(usize, u64)> {
+        let name = self.refusal.limit.as_ref()?;
+        let at = view.spec.limits.iter().position(|limit| limit.name == *name)?;
+        Some((at, *costs.get(at)?))
+    }
+
+    /// No wait helps.
+    pub(super) fn never(&self) -> bool {
+        matches!(
+            self.refusal.reason,
+            Reason::CostAboveCapacity | Reason::UnknownBudget | Reason::Draining | Reason::QueueFull
+        )
+    }
+
+    /// Whether one who waits until `patience` waits in vain.
+    pub(super) fn in_vain(&self, patience: Duration, now: Duration) -> bool {
+        self.never() || patience <= now || (self.timed && self.retry_at.is_some_and(|at| patience < at))
+    }
+
+    /// Whether it holds for all of the class that cost as much, and not for one party only.
+    pub(super) fn class_wide(&self) -> bool {
+        !self.never() && !matches!(self.refusal.reason, Reason::Reserved | Reason::TenantCapped)
+    }
+}

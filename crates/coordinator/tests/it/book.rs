@@ -1,0 +1,197 @@
+//! One budget's accounting in the fake ledger.
+
+use std::{collections::HashMap, time::Duration};
+
+use bursar_quota::{
+    AcquireGroup, BudgetSnapshot, BudgetSpec, Commit, Decision, LeaseId, LimitKind, Reason, Refusal,
+    ReplicaName, Scope, SettleKind, TenantName,
+};
+
+/// What was granted and is refused of each limit, for those behind in the same commit: nobody overtakes.
+pub(crate) type Ahead = HashMap<usize, u64>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Permit {
+    costs: Vec<u64>,
+    tenant: TenantName,
+    granted: Duration,
+    pub(crate) deadline: Duration,
+    pub(crate) settled: Option<(SettleKind, Duration)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Book {
+    pub(crate) spec: BudgetSpec,
+    pub(crate) version: u64,
+    pub(crate) leases: HashMap<LeaseId, Vec<Permit>>,
+    pub(crate) paused: Option<Option<Duration>>,
+    pub(crate) upstream: Vec<(Scope, Duration)>,
+    pub(crate) waiting: HashMap<ReplicaName, u64>,
+}
+
+pub(crate) fn check_bounds(commit: &Commit) {
+    assert!(commit.settles.len() <= 512 && commit.renews.len() <= 512 && commit.acquires.len() <= 512);
+    for settle in &commit.settles {
+        let mut indexes = settle.indexes.clone();
+        indexes.sort_unstable();
+        indexes.dedup();
+        assert!(indexes.len() == settle.indexes.len() && (1..=1024).contains(&indexes.len()));
+    }
+    let mut leases: Vec<_> = commit.acquires.iter().map(|group| group.lease).collect();
+    leases.sort_unstable();
+    leases.dedup();
+    assert_eq!(leases.len(), commit.acquires.len(), "a lease is asked for once a commit");
+    assert!(commit.acquires.iter().all(|group| (1..=1024).contains(&group.count)));
+}
+
+impl Permit {
+    fn cost(&self, at: usize) -> u64 {
+        self.costs.get(at).copied().unwrap_or(0)
+    }
+
+    /// Until when it weighs on a limit, as far as is known now.
+    fn until(&self, kind: &LimitKind) -> Duration {
+        match (kind, &self.settled) {
+            (_, Some((SettleKind::NotSent | SettleKind::Unclaimed | SettleKind::Refused { counted: false }, at))) => *at,
+            (LimitKind::Concurrency { linger, .. }, Some((_, at))) => (*at + *linger).min(self.deadline),
+            (LimitKind::Concurrency { .. }, None) => self.deadline,
+            (LimitKind::Window { window, .. }, _) => self.granted + *window,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+impl Book {
+    pub(crate) fn decide(&mut self, group: &AcquireGroup, now: Duration, ahead: &mut Ahead) -> Decision {
+        assert_eq!(group.costs.len(), self.spec.limits.len());
+        let ttl = Duration::from_millis(group.ttl_ms);
+        let send_within = self.spec.send_within.min(ttl);
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap();
+        let mut decision = Decision {
+            granted: 0,
+            send_within_ms: ms(send_within),
+            deadline_ms: group.ttl_ms,
+            refusal: None,
+        };
+        if let Some(known) = self.leases.get(&group.lease) {
+            // The same commit again: the same grant.
+            decision.granted = u16::try_from(known.len()).unwrap();
+            let first = &known[0];
+            decision.send_within_ms = ms((first.granted + send_within).saturating_sub(now));
+            decision.deadline_ms = ms(first.deadline.saturating_sub(now));
+            if decision.granted < group.count {
+                decision.refusal = Some(self.fits(group, now, ahead).err().unwrap_or(Refusal {
+                    reason: Reason::QuotaExhausted,
+                    limit: None,
+                    retry_after: Some(Duration::from_millis(1)),
+                }));
+            }
+            return decision;
+        }
+        for _ in 0..group.count {
+            match self.fits(group, now, ahead) {
+                Ok(()) => {
+                    let permit = Permit {
+                        costs: group.costs.clone(),
+                        tenant: group.tenant.clone(),
+                        granted: now,
+                        deadline: now + ttl,
+                        settled: None,
+                    };
+                    self.leases.entry(group.lease).or_default().push(permit);
+                    decision.granted += 1;
+                }
+                Err(refusal) => {
+                    let shared =
+                        matches!(refusal.reason, Reason::QuotaExhausted | Reason::ConcurrencyExhausted);
+                    let at =
+                        self.spec.limits.iter().position(|limit| Some(&limit.name) == refusal.limit.as_ref());
+                    if let Some(at) = at.filter(|_| shared) {
+                        let left = u64::from(group.count - decision.granted);
+                        *ahead.entry(at).or_default() += left * group.costs[at];
+                    }
+                    decision.refusal = Some(refusal);
+                    break;
+                }
+            }
+        }
+        decision
+    }
+
+    fn fits(&self, group: &AcquireGroup, now: Duration, ahead: &Ahead) -> Result<(), Refusal> {
+        let refuse = |reason, limit, retry_after| Err(Refusal { reason, limit, retry_after });
+        match self.paused {
+            Some(None) => return refuse(Reason::PausedByOperator, None, None),
+            Some(Some(until)) if now < until => {
+                return refuse(Reason::PausedByOperator, None, Some(until - now));
+            }
+            _ => {}
+        }
+        let stops = |scope: &Scope| match scope {
+            Scope::Budget => true,
+            Scope::Class(class) => *class == group.class,
+            Scope::Limit(at) => group.costs[usize::from(*at)] > 0,
+        };
+        let upstream = self.upstream.iter().filter(|(scope, _)| stops(scope)).map(|(_, until)| *until).max();
+        if let Some(until) = upstream.filter(|until| now < *until) {
+            return refuse(Reason::PausedByUpstream, None, Some(until - now));
+        }
+        let permits = || self.leases.values().flatten();
+        for (at, limit) in self.spec.limits.iter().enumerate() {
+            let cost = group.costs[at];
+            if cost == 0 {
+                continue;
+            }
+            let mut weigh: Vec<(Duration, u64)> = permits()
+                .filter(|permit| permit.cost(at) > 0)
+                .map(|permit| (permit.until(&limit.kind), permit.cost(at)))
+                .filter(|(until, _)| *until > now)
+                .collect();
+            let used: u64 = weigh.iter().map(|(_, cost)| cost).sum();
+            let capacity = limit.kind.capacity();
+            if cost > capacity {
+                return refuse(Reason::CostAboveCapacity, Some(limit.name.clone()), None);
+            }
+            let before = ahead.get(&at).copied().unwrap_or(0);
+            let cost = (before + cost).min(capacity);
+            if before > 0 || used + cost > capacity {
+                weigh.sort_unstable();
+                let mut left = used;
+                let free = weigh.iter().find(|(_, weight)| {
+                    left -= weight;
+                    left + cost <= capacity
+                });
+                let reason = match limit.kind {
+                    LimitKind::Concurrency { .. } => Reason::ConcurrencyExhausted,
+                    _ => Reason::QuotaExhausted,
+                };
+                return refuse(reason, Some(limit.name.clone()), free.map(|(until, _)| *until - now));
+            }
+            if let Some(cap) = limit.caps.iter().find(|cap| cap.tenant.as_ref() == Some(&group.tenant)) {
+                let mut own: Vec<(Duration, u64)> = permits()
+                    .filter(|permit| permit.tenant == group.tenant && permit.cost(at) > 0)
+                    .map(|permit| (permit.until(&limit.kind), permit.cost(at)))
+                    .filter(|(until, _)| *until > now)
+                    .collect();
+                if own.iter().map(|(_, cost)| cost).sum::<u64>() + cost > cap.amount {
+                    own.sort_unstable();
+                    let first = own.first().map(|(until, _)| *until - now);
+                    return refuse(Reason::TenantCapped, Some(limit.name.clone()), first);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn snapshot(&self) -> BudgetSnapshot {
+        BudgetSnapshot {
+            limits: Vec::new(),
+            pauses: Vec::new(),
+            usage: Vec::new(),
+            granted: 0,
+            settled: 0,
+            refused_upstream: 0,
+            waiting: Vec::new(),
+        }
+    }
+}
