@@ -25,6 +25,13 @@ function granting.read()
   return group
 end
 
+-- A probe that is not answered for so many times `send_within` is followed by another.
+local PROBE_PATIENCE = 2
+
+local function probe_until(ctx, group)
+  return ctx.now + math.min(group.ttl, PROBE_PATIENCE * ctx.budget.send_within) + 1
+end
+
 -- A tally of how many may go and what binds.
 local function tally(group)
   local t = { may_go = group.count, binds = {} }
@@ -58,7 +65,7 @@ local function weigh_pauses(ctx, group, t)
     elseif phase == 'probing' then
       t.bound(0, 'probing', limit_name, at)
     elseif phase == 'probe' then
-      t.bound(1, 'probing', limit_name, ctx.now + group.ttl)
+      t.bound(1, 'probing', limit_name, probe_until(ctx, group))
       t.probe_scopes[#t.probe_scopes + 1] = scope
     elseif phase == 'ramp' then
       t.bound(let, 'ramping', limit_name, at)
@@ -129,7 +136,7 @@ local function weigh_limit(ctx, group, t, limit, cost)
     if limit.probe_until and limit.probe_until > ctx.now then
       t.bound(0, 'probing', limit.name, limit.probe_until)
     else
-      t.bound(ahead > 0 and 0 or 1, 'probing', limit.name, ctx.now + group.ttl)
+      t.bound(ahead > 0 and 0 or 1, 'probing', limit.name, probe_until(ctx, group))
     end
   end
   local all, open = open_to(ctx, limit, group)
@@ -217,7 +224,7 @@ local function grant(ctx, group, t, lease_key)
         is_probe = not limit.known,
       }
       if not limit.known then
-        limits.send_probe(limit, l.deadline)
+        limits.send_probe(limit, probe_until(ctx, group))
       end
       lease.put_limit(l, limit, weight)
       local late = limit.kind == 'concurrency' or limit.completion == 1
@@ -226,7 +233,7 @@ local function grant(ctx, group, t, lease_key)
     end
   end
   for i = 1, #t.probe_scopes do
-    pauses.send_probe(ctx.pauses, t.probe_scopes[i], l.deadline)
+    pauses.send_probe(ctx.pauses, t.probe_scopes[i], probe_until(ctx, group))
   end
   for i = 1, #t.ramp_scopes do
     pauses.let_out(ctx.pauses, t.ramp_scopes[i], count)

@@ -111,11 +111,11 @@ function limits.kept_from(limit, tenant, tier, held)
 end
 
 -- ## unknown => (unknown, a probe is out)
-function limits.send_probe(limit, deadline)
+function limits.send_probe(limit, till)
   if limit.probe_until then
     limits.end_probe(limit, true)
   end
-  limit.probe_until = not limit.known and deadline or nil
+  limit.probe_until = not limit.known and till or nil
 end
 
 -- ## unknown => (unknown | known): a probe ended, unread or not sent.

@@ -100,9 +100,9 @@ function pauses.begin(p, scope, now, granted_at, till, budget, jitter)
 end
 
 -- ## probe => probing
-function pauses.send_probe(p, scope, deadline)
+function pauses.send_probe(p, scope, till)
   local record = p.by_scope[scope]
-  record.probe = deadline
+  record.probe = till
   put(p, scope, record)
 end
 

@@ -2,6 +2,16 @@
 //!
 //! `BURSAR_HISTORIES` says how many in all (100,000 unless set), `BURSAR_SEED` with which seed to begin (1). A failure
 //! names the seed that replays it: `BURSAR_HISTORIES=1 BURSAR_SEED=<seed> cargo test -p bursar-ledger --test accounting`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    unreachable_pub,
+    missing_docs,
+    reason = "test code ends where it cannot go on, and says what it did"
+)]
 
 mod bench;
 mod concurrent;
