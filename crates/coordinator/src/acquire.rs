@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::{
     Acquire, AcquireError, CoordinatorError, Granted,
     core::Core,
-    lane::{Answer, Lane, Leases, Waiter},
+    lane::{Answer, Lane, Leases, Unclaimed, Waiter},
     spec::{Kind, SpecView},
     spec_cell::Missing,
 };
@@ -77,7 +77,7 @@ pub(crate) async fn acquire(core: &Arc<Core>, request: Acquire) -> Result<Grante
             place: Default::default(),
         };
         if lane.acquire(core, waiter).is_ok() {
-            return Caller { waiting, ticket, answered: false }.answer().await;
+            return Caller { waiting, ticket, requested: lease.is_some(), answered: false }.answer().await;
         }
         // The lane closed in between; a new one is open.
         core.forget_lane(&lane);
@@ -169,6 +169,7 @@ impl Drop for Ticket {
 struct Caller {
     waiting: oneshot::Receiver<Answer>,
     ticket: Ticket,
+    requested: bool,
     answered: bool,
 }
 
@@ -191,7 +192,8 @@ impl Drop for Caller {
         match self.waiting.try_recv() {
             // Granted, but nobody is left to take it. Where a retry has taken it by the request id, the ledger keeps it.
             Ok(Ok(granted)) => {
-                core.give_back(&lane.name, granted.permit.lease(), granted.permit.index());
+                let (lease, index) = (granted.permit.lease(), granted.permit.index());
+                core.give_back(&lane.name, Unclaimed { lease, index, requested: self.requested });
             }
             Ok(_) => {}
             Err(_) => lane.cancelled(),

@@ -70,8 +70,8 @@ impl Coordinator {
     /// Asks for a permit and waits for it within the request's bounds.
     ///
     /// Dropping the future means that the caller went away: it stops waiting at once, and what was granted meanwhile
-    /// is given back as not sent. A permit with a request id is kept instead, since its retry will want it: should
-    /// none come, its deadline reclaims it.
+    /// is given back. A permit with a request id that was asked for more than once is kept instead, since a retry may
+    /// hold it: should none, its deadline reclaims it.
     ///
     /// A settlement that is made (polled) before an acquire takes effect before it is decided.
     pub async fn acquire(&self, request: Acquire) -> Result<Granted, AcquireError> {

@@ -11,11 +11,16 @@ use std::{
 };
 
 use bursar_dialect::Profiles;
-use bursar_quota::{BudgetName, Clock, LeaseId, Ledger, LedgerError};
+use bursar_quota::{BudgetName, Clock, Ledger, LedgerError};
 use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, lane::Lane, metrics::Metrics, millis::millis};
+use crate::{
+    Config,
+    lane::{Lane, Unclaimed},
+    metrics::Metrics,
+    millis::millis,
+};
 
 /// How many busy lanes are passed over in one search for one to evict.
 const MAX_PASSED: usize = 64;
@@ -130,11 +135,11 @@ impl Core {
     }
 
     /// Gives a permit back that nobody took. Best effort: should there be no room for it, its deadline reclaims it.
-    pub(crate) fn give_back(self: &Arc<Self>, budget: &BudgetName, lease: LeaseId, index: u16) {
+    pub(crate) fn give_back(self: &Arc<Self>, budget: &BudgetName, permit: Unclaimed) {
         // A lane may close between being found and being told; a new one is open.
         for _ in 0..3 {
             let Some(lane) = self.lane(budget) else { return };
-            if lane.give_back(self, lease, index) {
+            if lane.give_back(self, permit) {
                 return;
             }
             self.forget_lane(&lane);

@@ -26,7 +26,7 @@ pub struct Acquire {
     /// How long the holder needs to settle, 1 ms to the budget's `max_permit_ttl`; `None`: its `permit_ttl`.
     pub ttl: Option<Duration>,
     /// Makes a retry safe: the same id of the same tenant and budget gets the same permit, on any replica. At most 128
-    /// bytes. Such a permit is not given back when its caller goes away, because the retry will want it.
+    /// bytes.
     pub request_id: Option<String>,
 }
 

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bursar_quota::{Decision, LeaseId, Reason, Refusal};
+use bursar_quota::{Decision, Reason, Refusal};
 
 use super::{
     answers::Answers,
     plan::{Batch, Group},
     queue::{Block, MAX_ASK, MIN_ASK, Queues},
+    settle::Unclaimed,
     waiter::Told,
 };
 use crate::{slab::Key, spec::SpecView};
@@ -38,9 +39,6 @@ struct Wide {
     binds: Option<(usize, u64)>,
 }
 
-/// Permits that nobody was there to take.
-pub(crate) type Unclaimed = Vec<(LeaseId, u16)>;
-
 impl Queues {
     /// Applies the decisions on a batch: grants, refuses, or lets wait on. Returns what was granted to callers who
     /// have gone.
@@ -50,7 +48,7 @@ impl Queues {
         decisions: &[Decision],
         terms: &Terms<'_>,
         answers: &mut Answers<'_>,
-    ) -> Unclaimed {
+    ) -> Vec<Unclaimed> {
         let mut unclaimed = Vec::new();
         let mut tallies: Vec<Tally> = Vec::new();
         let mut back = Vec::new();
@@ -100,7 +98,7 @@ impl Queues {
         decision: &Decision,
         terms: &Terms<'_>,
         answers: &mut Answers<'_>,
-        unclaimed: &mut Unclaimed,
+        unclaimed: &mut Vec<Unclaimed>,
     ) -> &'k [Key] {
         if granted == 0 {
             return keys;
@@ -117,7 +115,7 @@ impl Queues {
                     .is_some_and(|waiter| answers.grant(waiter, group.lease, index, send_within, deadline));
             }
             if !claimed {
-                unclaimed.push((group.lease, index));
+                unclaimed.push(Unclaimed { lease: group.lease, index, requested: group.requested });
             }
         }
         self.served(group.tier, &group.tenant, group.party, u64::from(granted), terms.view.spec.weights);

@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, Commit, CommitReply, LeaseId, LedgerError, Reason, Renewal, SettleGroup, SettleKind,
-    Settled,
+    AcquireGroup, Commit, CommitReply, LedgerError, Reason, Renewal, SettleGroup, SettleKind, Settled,
 };
 use futures_util::FutureExt;
 
 use super::{
-    Pending, PendingRenew,
+    Pending, PendingRenew, Unclaimed,
     answers::Answers,
     decide::Terms,
     plan::{Batch, MAX_GROUPS},
@@ -42,7 +41,8 @@ pub(super) struct Flight {
 /// A lease that may have been granted though its commit's reply was lost.
 #[derive(Debug)]
 pub(super) struct Orphan {
-    lease: LeaseId,
+    /// Its first permit; the rest are like it.
+    permit: Unclaimed,
     count: u16,
     tries: u8,
 }
@@ -78,8 +78,8 @@ impl Run {
 
     /// Makes a commit of what there is to do now.
     fn make(&mut self, now: Duration, view: Arc<SpecView>) -> Option<(Commit, Flight)> {
-        while let Some((lease, index)) = self.unsent.pop_back() {
-            self.settles.push_front(Pending::not_sent(lease, index, &view, now));
+        while let Some(permit) = self.unsent.pop_back() {
+            self.settles.push_front(Pending::unclaimed(permit, &view, now));
         }
         let (mut settles, taken) = settle::fold(&mut self.settles, &view, now);
         let orphans: Vec<Orphan> =
@@ -263,13 +263,14 @@ impl Run {
     }
 
     /// Remembers the leases of a batch that nobody waits for any more: what they hold is given back once the ledger
-    /// answers. Those of request ids are left to their retries.
+    /// answers.
     fn give_up(&mut self, batch: &Batch) {
-        for group in batch.groups.iter().filter(|group| !group.requested) {
+        for group in &batch.groups {
             if self.orphans.len() >= MAX_ORPHANS {
                 self.orphans.pop_front();
             }
-            self.orphans.push_back(Orphan { lease: group.lease, count: group.count, tries: 0 });
+            let permit = Unclaimed { lease: group.lease, index: 0, requested: group.requested };
+            self.orphans.push_back(Orphan { permit, count: group.count, tries: 0 });
         }
     }
 
@@ -356,9 +357,9 @@ impl Flight {
 impl Orphan {
     fn group(&self) -> SettleGroup {
         SettleGroup {
-            lease: self.lease,
+            lease: self.permit.lease,
             indexes: (0..self.count).collect(),
-            kind: SettleKind::Unclaimed,
+            kind: self.permit.kind(),
             costs: Vec::new(),
             units: Vec::new(),
             readings: Vec::new(),

@@ -29,11 +29,11 @@ use std::{
     },
 };
 
-use bursar_quota::{BudgetName, LeaseId};
+use bursar_quota::BudgetName;
 use tokio::sync::{Notify, Semaphore};
 
 pub(crate) use lease::Leases;
-pub(crate) use settle::{Pending, PendingRenew, Statement};
+pub(crate) use settle::{Pending, PendingRenew, Statement, Unclaimed};
 pub(crate) use waiter::{Answer, Waiter};
 
 use crate::{core::Core, spec_cell::SpecCell};
@@ -56,7 +56,7 @@ struct Inbox {
     settles: Vec<Pending>,
     renews: Vec<PendingRenew>,
     /// Permits whose callers went away before they took them.
-    unsent: Vec<(LeaseId, u16)>,
+    unsent: Vec<Unclaimed>,
     hints: Hints,
     /// Whether the lane's task runs.
     running: bool,
@@ -162,8 +162,8 @@ impl Lane {
     }
 
     /// A permit was granted to a caller who is gone; whether the lane takes it back.
-    pub(crate) fn give_back(self: &Arc<Self>, core: &Arc<Core>, lease: LeaseId, index: u16) -> bool {
-        self.put(core, (lease, index), |inbox, permit| inbox.unsent.push(permit)).is_ok()
+    pub(crate) fn give_back(self: &Arc<Self>, core: &Arc<Core>, permit: Unclaimed) -> bool {
+        self.put(core, permit, |inbox, permit| inbox.unsent.push(permit)).is_ok()
     }
 
     /// A caller went away before it had an answer.

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{BoxFuture, CommitReply, LeaseId, LedgerError, Reason};
+use bursar_quota::{BoxFuture, CommitReply, LedgerError, Reason};
 use futures_util::{FutureExt, StreamExt, future::OptionFuture, stream::FuturesUnordered};
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    Inbox, Lane, Leases, Pending, PendingRenew,
+    Inbox, Lane, Leases, Pending, PendingRenew, Unclaimed,
     answers::Answers,
     flight::{Flight, Orphan},
     patience::GRACE,
@@ -38,7 +38,7 @@ pub(super) struct Run {
     pub(super) settles: VecDeque<Pending>,
     pub(super) renews: VecDeque<PendingRenew>,
     /// Permits to settle as not sent, because nobody took them.
-    pub(super) unsent: VecDeque<(LeaseId, u16)>,
+    pub(super) unsent: VecDeque<Unclaimed>,
     /// Leases of commits that were given up and may have run all the same.
     pub(super) orphans: VecDeque<Orphan>,
     /// Batches whose commit may have run: asked for again as they are, so that the same leases are found.

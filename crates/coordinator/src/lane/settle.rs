@@ -53,6 +53,22 @@ pub(crate) struct Pending {
     at: usize,
 }
 
+/// A permit that was granted to a caller who had gone away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unclaimed {
+    pub(crate) lease: LeaseId,
+    pub(crate) index: u16,
+    /// Whether its lease is that of a request id: then a retry of the request may have taken it.
+    pub(crate) requested: bool,
+}
+
+impl Unclaimed {
+    /// Of a random lease nobody else knows, however often the lane asked for it.
+    pub(crate) fn kind(self) -> SettleKind {
+        if self.requested { SettleKind::Unclaimed } else { SettleKind::NotSent }
+    }
+}
+
 /// A renewal that waits for its commit.
 #[derive(Debug)]
 pub(crate) struct PendingRenew {
@@ -96,8 +112,8 @@ impl Pending {
     }
 
     /// The lane's own: a permit that nobody took.
-    pub(crate) fn not_sent(lease: LeaseId, index: u16, view: &SpecView, now: Duration) -> Self {
-        let kind = SettleKind::Unclaimed;
+    pub(crate) fn unclaimed(permit: Unclaimed, view: &SpecView, now: Duration) -> Self {
+        let (Unclaimed { lease, index, .. }, kind) = (permit, permit.kind());
         let statement = Statement { lease, index, kind, seen: None, costs: Vec::new(), age: Duration::ZERO };
         Self::new(statement, view, now)
     }

@@ -1,6 +1,9 @@
 //! One budget's accounting in the fake ledger.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bursar_quota::{
     AcquireGroup, BudgetSnapshot, BudgetSpec, Commit, Decision, LeaseId, LimitKind, Reason, Refusal,
@@ -24,6 +27,8 @@ pub(crate) struct Book {
     pub(crate) spec: BudgetSpec,
     pub(crate) version: u64,
     pub(crate) leases: HashMap<LeaseId, Vec<Permit>>,
+    /// Leases that were asked for again.
+    pub(crate) again: HashSet<LeaseId>,
     pub(crate) paused: Option<Option<Duration>>,
     pub(crate) upstream: Vec<(Scope, Duration)>,
     pub(crate) waiting: HashMap<ReplicaName, u64>,
@@ -52,7 +57,13 @@ impl Permit {
     /// Until when it weighs on a limit, as far as is known now.
     fn until(&self, kind: &LimitKind) -> Duration {
         match (kind, &self.settled) {
-            (_, Some((SettleKind::NotSent | SettleKind::Unclaimed | SettleKind::Refused { counted: false }, at))) => *at,
+            (
+                _,
+                Some((
+                    SettleKind::NotSent | SettleKind::Unclaimed | SettleKind::Refused { counted: false },
+                    at,
+                )),
+            ) => *at,
             (LimitKind::Concurrency { linger, .. }, Some((_, at))) => (*at + *linger).min(self.deadline),
             (LimitKind::Concurrency { .. }, None) => self.deadline,
             (LimitKind::Window { window, .. }, _) => self.granted + *window,
@@ -62,6 +73,14 @@ impl Permit {
 }
 
 impl Book {
+    /// Whether a lease has permits that were not all given back.
+    pub(crate) fn is_used(&self, lease: LeaseId) -> bool {
+        let unused = |permit: &Permit| {
+            matches!(permit.settled, Some((SettleKind::NotSent | SettleKind::Unclaimed, _)))
+        };
+        self.leases.get(&lease).is_some_and(|known| !known.iter().all(unused))
+    }
+
     pub(crate) fn decide(&mut self, group: &AcquireGroup, now: Duration, ahead: &mut Ahead) -> Decision {
         assert_eq!(group.costs.len(), self.spec.limits.len());
         let ttl = Duration::from_millis(group.ttl_ms);
@@ -73,7 +92,13 @@ impl Book {
             deadline_ms: group.ttl_ms,
             refusal: None,
         };
+        if !self.is_used(group.lease) {
+            // As good as none: it is given out anew.
+            self.leases.remove(&group.lease);
+            self.again.remove(&group.lease);
+        }
         if let Some(known) = self.leases.get(&group.lease) {
+            self.again.insert(group.lease);
             // The same commit again: the same grant.
             decision.granted = u16::try_from(known.len()).unwrap();
             let first = &known[0];

@@ -2,7 +2,7 @@
 //! It can be slow, fail before it runs, and lose its reply.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -129,6 +129,7 @@ impl FakeLedger {
                 spec: spec.clone(),
                 version: *version,
                 leases: HashMap::new(),
+                again: HashSet::new(),
                 paused: None,
                 upstream: Vec::new(),
                 waiting: HashMap::new(),
@@ -187,9 +188,15 @@ impl FakeLedger {
                     results.push(match permit {
                         None => Settled::Unknown,
                         Some(Permit { settled: Some(_), .. }) => Settled::Already,
+                        Some(_)
+                            if settle.kind == SettleKind::Unclaimed && book.again.contains(&settle.lease) =>
+                        {
+                            Settled::Already
+                        }
                         Some(permit) => {
                             permit.settled = Some((settle.kind, now));
-                            *not_sent += u64::from(matches!(settle.kind, SettleKind::NotSent | SettleKind::Unclaimed));
+                            *not_sent +=
+                                u64::from(matches!(settle.kind, SettleKind::NotSent | SettleKind::Unclaimed));
                             woken = true;
                             Settled::Applied
                         }
@@ -219,7 +226,8 @@ impl FakeLedger {
             }
             let mut ahead = Ahead::new();
             for group in &commit.acquires {
-                let before: usize = book.leases.get(&group.lease).map_or(0, Vec::len);
+                let before: usize =
+                    book.leases.get(&group.lease).filter(|_| book.is_used(group.lease)).map_or(0, Vec::len);
                 let decision = book.decide(group, now, &mut ahead);
                 *granted +=
                     u64::from(decision.granted) - u64::try_from(before).unwrap().min(decision.granted.into());

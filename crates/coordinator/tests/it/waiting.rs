@@ -202,7 +202,7 @@ async fn who_goes_away_while_asked_for_gives_back() {
     asked.iter().for_each(tokio::task::JoinHandle::abort);
     sleep(secs(1)).await;
     assert_eq!(world.ledger.counts(), (1, 1, 0));
-    // With a request id as well: its retry is granted anew. (Had the retry come first, the ledger would keep it.)
+    // With a request id as well: its retry is granted anew.
     let request = Acquire { request_id: Some("x".into()), ..ask() };
     let asked = spawn(&coordinator, request.clone()).await;
     sleep(ms(6)).await;
@@ -210,6 +210,22 @@ async fn who_goes_away_while_asked_for_gives_back() {
     sleep(secs(1)).await;
     assert_eq!(world.ledger.counts(), (2, 2, 0));
     assert!(coordinator.acquire(request).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_holds_is_not_given_back_by_the_first_try() {
+    let (world, a) = one(vec![limit("c", at_once(3))]);
+    let b = world.replica("r2");
+    world.ledger.latency(ms(10));
+    let request = Acquire { request_id: Some("x".into()), ..ask() };
+    let first = spawn(&a, request.clone()).await;
+    sleep(ms(1)).await;
+    let retry = spawn(&b, request).await;
+    sleep(ms(7)).await;
+    first.abort();
+    assert!(retry.await.unwrap().is_ok());
+    sleep(secs(1)).await;
+    assert_eq!(world.ledger.counts(), (1, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]
