@@ -8,10 +8,14 @@ local hash = {}
 local FIELDS_A_CALL = 500
 
 function hash.open(the_key)
-  return { key = the_key, have = {}, known = {}, touched = {}, is_touched = {} }
+  -- `is_whole`: every field that there is has been read.
+  return { key = the_key, have = {}, known = {}, touched = {}, is_touched = {}, is_whole = false }
 end
 
 function hash.load(h, fields)
+  if h.is_whole then
+    return
+  end
   local from = 1
   while from <= #fields do
     local asked = {}
@@ -42,6 +46,7 @@ function hash.load_all(h)
     h.known[flat[i]] = true
     h.have[flat[i]] = flat[i + 1]
   end
+  h.is_whole = true
   return fields
 end
 

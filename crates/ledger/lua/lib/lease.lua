@@ -8,7 +8,7 @@ local lease = {}
 -- A lease outlives its deadline by so much, for those who settle late: ms.
 local LATE = 600000
 -- A lease that is settled wholly is kept for those who settle again: ms.
-local AGAIN = 120000
+local AGAIN = 60000
 
 function lease.read(lease_key)
   local h = hash.open(lease_key)
@@ -34,6 +34,7 @@ end
 function lease.create(lease_key, l, count, now)
   redis.call('DEL', lease_key)
   l.h = hash.open(lease_key)
+  l.h.is_whole = true
   l.bits = string.rep('-', count)
   hash.put_int(l.h, 'granted_at', l.granted_at)
   hash.put_int(l.h, 'send_by', l.send_by)
