@@ -110,7 +110,12 @@ mod tests {
     #[test]
     fn only_200_is_well() {
         assert!(asked("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nready\n").is_ok());
-        for answer in ["HTTP/1.1 503 Service Unavailable\r\n\r\nnot ready: no store\n", "HTTP/1.1 204 No Content\r\n\r\n", "", "x"] {
+        for answer in [
+            "HTTP/1.1 503 Service Unavailable\r\n\r\nnot ready: no store\n",
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "",
+            "x",
+        ] {
             assert!(matches!(asked(answer), Err(Failure::Failed(_))), "{answer:?}");
         }
     }
@@ -126,7 +131,13 @@ mod tests {
     fn a_page_is_http_with_host_and_port() {
         let expected = Page { place: "localhost:7412".into(), path: "/".into() };
         assert_eq!(page("http://localhost:7412").unwrap(), expected);
-        for wrong in ["https://localhost:7412/", "localhost:7412", "http://localhost/", "http://a:1/ b", "http://a:1/\r\nX: y"] {
+        for wrong in [
+            "https://localhost:7412/",
+            "localhost:7412",
+            "http://localhost/",
+            "http://a:1/ b",
+            "http://a:1/\r\nX: y",
+        ] {
             assert!(page(wrong).is_err(), "{wrong}");
         }
     }
