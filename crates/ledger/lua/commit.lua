@@ -103,7 +103,7 @@ for l = 1, #budget.limits do
 end
 
 -- Who else waits is told when something came free: ms after which a waiting replica that was not heard of is forgotten.
-local WAIT_KNOWN = 60000
+local WAIT_KNOWN = 10000
 local others = hash.open(KEYS[5])
 local fields = hash.load_all(others)
 local somebody_waits = false

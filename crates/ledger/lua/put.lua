@@ -45,51 +45,102 @@ end
 hash.put_int(stored, 'version', version)
 hash.put(stored, 'json', json)
 
--- ## an account => (the same account | a new one that begins with what weighed)
-for l = 1, tonumber(stored.have['limits']) do
-  local prefix = int(l) .. '.'
-  local name, kind = stored.have[prefix .. 'name'], stored.have[prefix .. 'kind']
-  local before
+-- Settings of a limit that its account depends on; others change without a trace in it.
+local COUNTS = { 'capacity', 'window', 'aligned', 'on_clock', 'refill', 'start', 'least', 'most', 'linger', 'linger_slot' }
+-- How long calls that were under way occupy a slot of a concurrency limit that takes another kind's place: ms.
+local UNDER_WAY = 60000
+
+local function setting(l, name)
+  return stored.have[int(l) .. '.' .. name]
+end
+
+local function named(name)
   for i = 1, old and #old.limits or 0 do
     if old.limits[i].name == name then
-      before = old.limits[i]
+      return old.limits[i]
     end
   end
-  local same = before and before.kind == kind
-  if same and kind == 'window' then
-    same = before.window == tonumber(stored.have[prefix .. 'window'])
-  elseif same and kind == 'concurrency' then
-    same = before.linger_slot == tonumber(stored.have[prefix .. 'linger_slot'])
-  elseif same and kind == 'bucket' then
-    same = before.slot == tonumber(stored.have[prefix .. 'slot'])
+  return nil
+end
+
+-- ## an account => the same account, under other settings
+local function adapt(limit, l)
+  local changed = false
+  for i = 1, #COUNTS do
+    changed = changed or tonumber(setting(l, COUNTS[i]) or '-1') ~= (limit[COUNTS[i]] or -1)
   end
-  if same then
-    hash.put(stored, prefix .. 'key', before.key)
-    -- The capacity is the declared one until a reading says otherwise; how windows end is to be read again.
-    if before.closing > 0 then
-      slots.add(state, before, 'paid', math.ceil((now + before.window) / before.slot), before.closing, {})
-      before.closing = 0
+  limit.is_kept = true
+  if not changed then
+    return
+  end
+  -- The capacity is the declared one until a reading says otherwise; how windows end is to be read again.
+  local capacity = tonumber(setting(l, 'capacity'))
+  limit.n, limit.n_since, limit.n_claim = nil, nil, nil
+  if limit.kind == 'window' then
+    if limit.closing > 0 then
+      slots.let_go(state, limit, limit.closing_held)
+      slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), limit.closing, {})
+      limit.closing, limit.closing_held = 0, nil
     end
-    local level = kind == 'bucket' and before.does.available(before) + before.out
-    before.n, before.cap, before.fresh, before.fresh_since = nil, nil, nil, nil
-    before.end_early, before.end_late, before.fresh_until = nil, nil, nil
-    before.cap = level and math.min(level, tonumber(stored.have[prefix .. 'capacity'])) or nil
-    before.is_kept = true
-  else
-    hash.put(stored, prefix .. 'key', name .. '@' .. int(version))
-    if before and kind == 'window' and before.kind ~= 'adaptive' then
-      local slot, span = tonumber(stored.have[prefix .. 'slot']), tonumber(stored.have[prefix .. 'window'])
-      local weighs = limits.paid(before) + before.out
-      if weighs > 0 then
-        local k = math.ceil((now + span) / slot)
-        local limit_key = name .. '@' .. int(version)
-        local after = { key = limit_key, paid = 0 }
-        slots.add(state, after, 'paid', k, weighs, {})
-        hash.put_int(state, limit_key .. ':paid', weighs)
-        hash.put(state, limit_key .. ':paid_index', after.paid_index)
-        hash.put_int(state, limit_key .. ':paid_low', math.floor(now / slot))
+    limit.cap, limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil, nil
+    limit.end_early, limit.end_late = nil, nil
+  elseif limit.kind == 'bucket' then
+    limit.cap = math.min(capacity, math.max(limit.cap, limit.fresh or limit.cap))
+    limit.fresh, limit.fresh_since = nil, nil
+  elseif limit.kind == 'concurrency' then
+    local lingering = {}
+    for k, cost, held in slots.walk(state, limit, 'paid') do
+      lingering[#lingering + 1] = { at = k * limit.linger_slot, cost = cost, held = held }
+    end
+    slots.sweep(state, limit, 'paid', math.ceil((now + UNDER_WAY * 60) / limit.linger_slot))
+    limit.paid_low = nil
+    for i = 1, #lingering do
+      local k = math.ceil(lingering[i].at / tonumber(setting(l, 'linger_slot')))
+      slots.add(state, limit, 'paid', k, lingering[i].cost, {})
+      for j = 1, #(lingering[i].held or {}) do
+        slots.add(state, limit, 'paid', k, lingering[i].held[j].cost, { lingering[i].held[j].party }, true)
       end
     end
+  end
+end
+
+-- ## an account => a new one that begins with all that weighed, for a window of its own
+local function begin(before, l, limit_key)
+  local kind, used = setting(l, 'kind'), 0
+  if before and before.kind ~= 'adaptive' then
+    used = math.max(0, before.n - before.does.available(before))
+  end
+  if used == 0 or kind == 'adaptive' then
+    return
+  end
+  if kind == 'bucket' then
+    hash.put(state, limit_key .. ':cap', real(tonumber(setting(l, 'capacity')) - used))
+    hash.put(state, limit_key .. ':at', real(now))
+    return
+  end
+  local slot = tonumber(setting(l, kind == 'window' and 'slot' or 'linger_slot'))
+  local span = kind == 'window' and tonumber(setting(l, 'window')) or UNDER_WAY
+  local after = { key = limit_key, paid = 0 }
+  slots.add(state, after, 'paid', math.ceil((now + span) / slot), used, {})
+  hash.put_int(state, limit_key .. ':paid', used)
+  hash.put(state, limit_key .. ':paid_index', after.paid_index)
+  hash.put_int(state, limit_key .. ':paid_low', math.floor(now / slot))
+end
+
+for l = 1, tonumber(stored.have['limits']) do
+  local name = setting(l, 'name')
+  local before = named(name)
+  local same = before and before.kind == setting(l, 'kind')
+  if same and before.kind == 'window' then
+    same = before.window == tonumber(setting(l, 'window'))
+  end
+  if same then
+    hash.put(stored, int(l) .. '.key', before.key)
+    adapt(before, l)
+  else
+    local limit_key = name .. '@' .. int(version)
+    hash.put(stored, int(l) .. '.key', limit_key)
+    begin(before, l, limit_key)
   end
 end
 if old then

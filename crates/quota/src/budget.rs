@@ -300,6 +300,12 @@ fn validate_limit(limit: &LimitSpec, at: &dyn Fn(&str) -> String) -> Result<(), 
     demand(limit.classes.len() <= 64, at("classes"), "at most 64 classes")?;
     demand(limit.reservations.len() <= MAX_SHARES, at("reservations"), format!("at most {MAX_SHARES}"))?;
     demand(limit.caps.len() <= MAX_SHARES, at("caps"), format!("at most {MAX_SHARES}"))?;
+    let counted = matches!(limit.kind, LimitKind::Window { .. } | LimitKind::Bucket { .. });
+    demand(
+        counted || !limit.readings,
+        at("readings"),
+        "only windows and buckets are read; no probe can show this one",
+    )?;
     let shared = !matches!(limit.kind, LimitKind::Adaptive { .. });
     demand(
         shared || limit.reservations.is_empty(),

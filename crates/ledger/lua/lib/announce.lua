@@ -8,7 +8,11 @@ function announce.open(channel, budget_name)
   announce.channel, announce.budget = channel, budget_name
 end
 
+-- Says nothing where no channel is open: a script that only reads announces nothing.
 function announce.say(kind, ...)
+  if not announce.channel then
+    return
+  end
   local message = announce.budget .. '\n' .. kind
   local values = { ... }
   for i = 1, #values do

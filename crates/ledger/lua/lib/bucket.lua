@@ -6,7 +6,7 @@
 local bucket = {}
 
 bucket.fields = {
-  'n', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'settled', 'blind', 'granted', 'foreign', 'cap',
+  'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'settled', 'blind', 'granted', 'foreign', 'cap',
   'fresh', 'fresh_since', 'at', 'known', 'unread', 'probe_until', 'alerted',
 }
 bucket.is_real = { cap = true, fresh = true, at = true }
@@ -18,6 +18,11 @@ local function charge(limit, cost)
   if limit.fresh then
     limit.fresh = limit.fresh - cost
   end
+end
+
+-- A party holds what it used until the bucket could have refilled.
+local function keep_held(state, limit, moment, cost, parties)
+  slots.add(state, limit, 'paid', math.ceil((moment + limit.n / limit.refill) / limit.slot), cost, parties, true)
 end
 
 local function refill_to(limit, moment)
@@ -32,12 +37,16 @@ end
 function bucket.advance(state, limit, now)
   limit.cap, limit.at = limit.cap or limit.n, limit.at or now
   -- What may no longer be sent has executed or never will: it is charged at that moment, in place of being out.
-  for k, cost in slots.walk(state, limit, 'out') do
+  for k, cost, held in slots.walk(state, limit, 'out') do
     if k * limit.slot > now then
       break
     end
     refill_to(limit, math.max(limit.at, k * limit.slot))
     charge(limit, cost)
+    -- What parties hold of it they hold until the bucket could have refilled, as if it had been settled then.
+    for i = 1, #(held or {}) do
+      keep_held(state, limit, k * limit.slot, held[i].cost, { held[i].party })
+    end
   end
   refill_to(limit, now)
   slots.sweep(state, limit, 'out', math.floor(now / limit.slot))
@@ -63,9 +72,7 @@ function bucket.settle(state, limit, s, now)
     return true
   end
   if #s.parties > 0 then
-    -- A party holds what it used until the bucket could have refilled.
-    local till = now + limit.n / limit.refill
-    slots.add(state, limit, 'paid', math.ceil(till / limit.slot), s.charge, s.parties, true)
+    keep_held(state, limit, now, s.charge, s.parties)
   end
   local r = s.reading
   if not (r and r.least) then
@@ -91,11 +98,19 @@ function bucket.ahead(state, limit, now)
   local c = { at = now, dropped = {} }
   local out, cap, fresh = limit.out, limit.cap, limit.fresh
   local next_out, next_paid = slots.walk(state, limit, 'out'), slots.walk(state, limit, 'paid')
-  local out_k, out_cost = next_out()
+  local out_k, out_cost, out_held = next_out()
   local paid_k, _, paid_held = next_paid()
+  -- What parties hold of what is out, in the order in which they will have held it long enough.
+  local later, first_later = {}, 1
+
+  local function drop(held)
+    for i = 1, #(held or {}) do
+      c.dropped[held[i].party] = (c.dropped[held[i].party] or 0) + held[i].cost
+    end
+  end
 
   function c.ready_at(need)
-    if need + out > limit.n then
+    if need + out > limit.n and out > 0 then
       return nil
     end
     local missing = need + out - math.max(cap, fresh or cap)
@@ -103,8 +118,17 @@ function bucket.ahead(state, limit, now)
   end
 
   function c.step()
+    local at
+    local function sooner(moment)
+      if moment and (not at or moment < at) then
+        at = moment
+      end
+    end
     local out_at, paid_at = out_k and out_k * limit.slot, paid_k and paid_k * limit.slot
-    local at = out_at and paid_at and math.min(out_at, paid_at) or out_at or paid_at
+    local later_at = later[first_later] and later[first_later].at
+    sooner(out_at)
+    sooner(paid_at)
+    sooner(later_at)
     if not at then
       return false
     end
@@ -115,11 +139,14 @@ function bucket.ahead(state, limit, now)
     fresh = fresh and math.min(limit.n, fresh + back)
     if out_at and out_at <= at then
       out, cap, fresh = out - out_cost, cap - out_cost, fresh and fresh - out_cost
-      out_k, out_cost = next_out()
+      local till = math.ceil((out_at + limit.n / limit.refill) / limit.slot) * limit.slot
+      later[#later + 1] = { at = till, held = out_held }
+      out_k, out_cost, out_held = next_out()
+    elseif later_at and later_at <= at then
+      drop(later[first_later].held)
+      first_later = first_later + 1
     else
-      for i = 1, #(paid_held or {}) do
-        c.dropped[paid_held[i].party] = (c.dropped[paid_held[i].party] or 0) + paid_held[i].cost
-      end
+      drop(paid_held)
       paid_k, _, paid_held = next_paid()
     end
     return true

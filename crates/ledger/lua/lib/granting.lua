@@ -32,6 +32,11 @@ local function probe_until(ctx, group)
   return ctx.now + math.min(group.ttl, PROBE_PATIENCE * ctx.budget.send_within) + 1
 end
 
+-- What must be settled sooner must be sent sooner.
+local function send_within(ctx, group)
+  return math.min(ctx.budget.send_within, group.ttl)
+end
+
 -- A tally of how many may go and what binds.
 local function tally(group)
   local t = { may_go = group.count, binds = {} }
@@ -208,11 +213,15 @@ end
 local function grant(ctx, group, t, lease_key)
   local now, count = ctx.now, t.may_go
   local l = {
-    granted_at = now, send_by = now + ctx.budget.send_within + 1, deadline = now + group.ttl + 1,
+    granted_at = now, send_by = now + send_within(ctx, group) + 1, deadline = now + group.ttl + 1,
     class = group.class, tenant = group.tenant, tier = group.tier, units = group.units,
     probes = table.concat(t.probe_scopes, '\n'),
   }
   lease.create(lease_key, l, count, now)
+  if ctx.lease(lease_key) then
+    -- Given back once, and asked for again: a give-back that is told twice must not take it away.
+    lease.ask_again(l)
+  end
   for i = 1, #ctx.budget.limits do
     local limit, cost = ctx.budget.limits[i], group.costs[i]
     if cost > 0 then
@@ -244,16 +253,7 @@ local function grant(ctx, group, t, lease_key)
   return l
 end
 
--- Decides one group: {granted, send_within, deadline, reason, limit, retry}; '' where there is none.
-function granting.apply(ctx, group, lease_key)
-  local l = ctx.lease(lease_key)
-  if l and lease.was_used(l) then
-    -- The same commit again, or the same request: the same grant.
-    local granted = #l.bits
-    lease.ask_again(l)
-    local reason = granted < group.count and 'quota_exhausted' or ''
-    return { granted, math.max(0, l.send_by - 1 - ctx.now), math.max(0, l.deadline - 1 - ctx.now), reason, '', reason ~= '' and '0' or '' }
-  end
+local function weigh(ctx, group)
   local t = tally(group)
   weigh_pauses(ctx, group, t)
   for i = 1, #ctx.budget.limits do
@@ -264,17 +264,55 @@ function granting.apply(ctx, group, lease_key)
   if t.is_never then
     t.may_go = 0
   end
+  return t
+end
+
+-- The answer of a group whose lease is there: its grant as it was; of the rest, why not now.
+local function again(ctx, group, l)
+  local granted = #l.bits
+  local answer = { granted, math.max(0, l.send_by - 1 - ctx.now), math.max(0, l.deadline - 1 - ctx.now), '', '', '' }
+  local left = group.count - granted
+  if left <= 0 then
+    return answer
+  end
+  group.count = left
+  local t = weigh(ctx, group)
+  if t.may_go > 0 then
+    -- By now it would fit; in a lease of its own.
+    t.may_go, t.binds = 0, {}
+    for i = 1, #ctx.budget.limits do
+      ctx.ahead[i] = ctx.ahead[i] + left * limits.weigh(ctx.budget.limits[i], group.costs[i])
+    end
+    answer[4], answer[6] = 'quota_exhausted', '0'
+    return answer
+  end
+  local reason, limit, at = refusal(t)
+  hold_back(ctx, group, t, left)
+  ctx.refused = true
+  answer[4], answer[5], answer[6] = reason, limit or '', at and int(math.max(0, at - ctx.now)) or ''
+  return answer
+end
+
+-- Decides one group: {granted, send_within, deadline, reason, limit, retry}; '' where there is none.
+function granting.apply(ctx, group, lease_key)
+  local l = ctx.lease(lease_key)
+  if l and lease.was_used(l) then
+    -- The same commit again, or the same request: the same grant, and the rest is refused once more.
+    lease.ask_again(l)
+    return again(ctx, group, l)
+  end
+  local t = weigh(ctx, group)
   if t.may_go > 0 then
     l = grant(ctx, group, t, lease_key)
     -- What was looked at ahead is no longer so.
     ctx.looks = {}
   end
   if t.may_go == group.count then
-    return { t.may_go, ctx.budget.send_within, group.ttl, '', '', '' }
+    return { t.may_go, send_within(ctx, group), group.ttl, '', '', '' }
   end
   local reason, limit, at = refusal(t)
   hold_back(ctx, group, t, group.count - t.may_go)
   ctx.refused = true
   local retry = at and int(math.max(0, at - ctx.now)) or ''
-  return { t.may_go, l and ctx.budget.send_within or 0, l and group.ttl or 0, reason, limit or '', retry }
+  return { t.may_go, l and send_within(ctx, group) or 0, l and group.ttl or 0, reason, limit or '', retry }
 end

@@ -8,7 +8,7 @@ local limits = {}
 
 local KINDS = { window = window, concurrency = concurrency, bucket = bucket, adaptive = adaptive }
 local SUMS = { 'out', 'paid', 'closing', 'settled', 'blind', 'granted', 'foreign' }
-local IS_TEXT = { out_index = true, paid_index = true }
+local IS_TEXT = { out_index = true, paid_index = true, closing_held = true }
 -- Probes without a reading after which the declaration is believed.
 local UNREAD_PROBES = 3
 

@@ -49,6 +49,7 @@ function pauses.phase(p, scope, now, ramp_span)
   if scope == 'operator' then
     if record['until'] and record['until'] <= now then
       put(p, scope, nil)
+      announce.say('resumed', scope)
       return nil
     end
     return 'paused', record['until']
@@ -114,7 +115,7 @@ function pauses.end_probe(p, scope, now, succeeded)
   end
   record.probe = 0
   if succeeded then
-    record.ramp, record.out = now, 0
+    record.ramp, record.out, record.tries = now, 0, 0
     announce.say('resumed', scope)
   end
   put(p, scope, record)

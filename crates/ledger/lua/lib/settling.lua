@@ -39,11 +39,27 @@ function settling.read()
   return group
 end
 
--- Takes the capacity that a response names for what it is, unless it refused: then some send another limit's values.
-local function observe_capacity(limit, reading, kind)
-  if not (reading and reading.capacity) or kind == 'refused' or limit.kind == 'adaptive' then
+local RAISE = 10
+
+-- Takes the capacity that a response names for what it is, unless it refused (then some send another limit's values),
+-- weighs no more, or is of a permit granted before the one that told the last.
+local function observe_capacity(limit, reading, s)
+  if not (reading and reading.capacity) or (limit.kind ~= 'window' and limit.kind ~= 'bucket') then
     return
   end
+  local weighs = math.ceil(s.send_by / limit.slot) > (limit.out_low or 0)
+  if s.kind ~= 'accepted' or not weighs or s.granted_at < (limit.n_since or 0) then
+    return
+  end
+  -- More than is declared is believed when a second response says the same, and never beyond RAISE times: a garbled
+  -- header must not do away with a limit.
+  if reading.capacity > math.max(limit.capacity, limit.n) then
+    if reading.capacity > RAISE * limit.capacity or limit.n_claim ~= reading.capacity then
+      limit.n_claim = reading.capacity
+      return
+    end
+  end
+  limit.n_since, limit.n_claim = s.granted_at, nil
   if reading.capacity ~= limit.n then
     announce.say('limit_changed', limit.name, limit.n, reading.capacity)
     limit.n = reading.capacity
@@ -68,9 +84,6 @@ end
 
 local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
   local reading = group.readings[limit.index]
-  if group.kind == 'accepted' or group.kind == 'refused' then
-    observe_capacity(limit, reading, group.kind)
-  end
   local is_charged = group.kind == 'accepted' or group.kind == 'lost' or (group.kind == 'refused' and group.is_counted)
   local each = weight.cost
   if (group.costs[limit.index] or 0) > 0 and limit.kind ~= 'concurrency' then
@@ -83,13 +96,14 @@ local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
     charge = is_charged and each * #indexes or 0,
     granted_at = l.granted_at,
     send_by = (limit.kind == 'concurrency' or limit.completion == 1) and deadline or l.send_by,
-    answered_at = ctx.now - group.age + 1,
+    answered_at = math.max(l.granted_at, ctx.now - group.age) + 1,
     settled_then = weight.settled_then,
     blind_then = weight.blind_then,
     weighed_then = weight.weighed_then,
     parties = limits.parties(limit, l.tenant, l.tier),
   }
   s.moment = math.min(s.answered_at, s.send_by)
+  observe_capacity(limit, reading, s)
   s.reading = on_clock(reading, s)
   limit.does.settle(ctx.state, limit, s, ctx.now)
   if s.foreign then

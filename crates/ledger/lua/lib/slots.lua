@@ -81,6 +81,44 @@ local function hold(state, limit, party, cost)
   hash.put(state, held_field(limit, party), now_held > 0 and int(now_held) or nil)
 end
 
+-- What parties hold by a text such as `;tenant:acme=3;tier:batch=5`.
+function slots.held_in(text)
+  local _, parties = parse(text and '0' .. text)
+  return parties
+end
+
+-- Parties hold `cost` more, by a text of their own: answers the text after it.
+function slots.take_on(state, limit, text, cost, parties)
+  if #parties == 0 then
+    return text
+  end
+  local held = slots.held_in(text) or {}
+  for i = 1, #parties do
+    hold(state, limit, parties[i], cost)
+    held[#held + 1] = { party = parties[i], cost = cost }
+  end
+  local sums, order, after = {}, {}, ''
+  for i = 1, #held do
+    if not sums[held[i].party] then
+      sums[held[i].party] = 0
+      order[#order + 1] = held[i].party
+    end
+    sums[held[i].party] = sums[held[i].party] + held[i].cost
+  end
+  for i = 1, #order do
+    after = after .. ';' .. order[i] .. '=' .. int(sums[order[i]])
+  end
+  return after
+end
+
+-- Parties hold no more what a text says.
+function slots.let_go(state, limit, text)
+  local held = slots.held_in(text) or {}
+  for i = 1, #held do
+    hold(state, limit, held[i].party, -held[i].cost)
+  end
+end
+
 -- Adds `cost` (below zero: takes away) to slot `k`, and to what each of `parties` (names) holds. With
 -- `for_parties_only` the limit's own sum stays as it is.
 function slots.add(state, limit, side, k, cost, parties, for_parties_only)

@@ -7,7 +7,7 @@
 local window = {}
 
 window.fields = {
-  'n', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'closing', 'settled', 'blind', 'granted', 'foreign', 'cap',
+  'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'closing', 'closing_held', 'settled', 'blind', 'granted', 'foreign', 'cap',
   'fresh', 'fresh_since', 'fresh_until', 'end_early', 'end_late', 'edge_early', 'edge_late', 'known', 'unread',
   'probe_until', 'alerted',
 }
@@ -26,7 +26,9 @@ local function end_after(limit, early, late)
 end
 
 -- The window that ends in [end_early, end_late] is over: its end is the last edge.
-local function pass_end(limit)
+local function pass_end(state, limit)
+  slots.let_go(state, limit, limit.closing_held)
+  limit.closing_held = nil
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
   limit.cap, limit.fresh, limit.fresh_since, limit.closing = nil, nil, nil, 0
   if limit.is_on_clock then
@@ -48,7 +50,7 @@ end
 function window.advance(state, limit, now)
   -- Bounded: the drift makes an end that nobody reads too vague after some thousand windows.
   while limit.end_late and now >= limit.end_late do
-    pass_end(limit)
+    pass_end(state, limit)
   end
   if limit.fresh_until and now >= limit.fresh_until then
     limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
@@ -78,8 +80,9 @@ function window.grant(state, limit, cost, send_by, parties)
 end
 
 local function pay(state, limit, cost, till, parties, now)
-  if till == limit.end_late and #parties == 0 then
+  if till == limit.end_late then
     limit.closing = limit.closing + cost
+    limit.closing_held = slots.take_on(state, limit, limit.closing_held, cost, parties)
   elseif till > now then
     slots.add(state, limit, 'paid', math.ceil(till / limit.slot), cost, parties)
   end
@@ -127,7 +130,7 @@ local function meet_end(state, limit, early, late, now)
     limit.end_early, limit.end_late = early, late
   elseif early > limit.end_late then
     limit.end_late = math.min(limit.end_late, now)
-    pass_end(limit)
+    pass_end(state, limit)
     limit.end_early, limit.end_late = early, late
     drop_out(state, limit, now)
   elseif late < limit.end_early then
@@ -216,6 +219,7 @@ function window.ahead(state, limit, now)
   local next_out, next_paid = slots.walk(state, limit, 'out'), slots.walk(state, limit, 'paid')
   local out_k, out_cost, out_held = next_out()
   local paid_k, paid_cost, paid_held = next_paid()
+  local closing_held = limit.closing_held
   local end_early, end_late, fresh_until = limit.end_early, limit.end_late, limit.fresh_until
 
   local function drop(held)
@@ -264,6 +268,8 @@ function window.ahead(state, limit, now)
     end
     if end_late and end_late <= at then
       cap, fresh, closing = nil, nil, 0
+      drop(slots.held_in(closing_held))
+      closing_held = nil
       while out_k and out_k * limit.slot < end_early do
         drop_next_out()
       end

@@ -1,4 +1,5 @@
-//! A specification as the scripts read it: flat fields, times in ms, rates per ms.
+//! A specification as the scripts read it: flat fields, times in ms, rates per ms. A limit's slots depend on its kind and
+//! window alone, so that an account survives a change of anything else.
 
 use std::time::Duration;
 
@@ -9,14 +10,12 @@ use crate::ScriptCall;
 
 /// Slots a window has: what rounding up to a slot wastes is below 0.4 %.
 const SLOTS_A_WINDOW: u64 = 256;
-/// Slots that a budget's longest-lived permit may need at most.
-const MOST_SLOTS: u64 = 4096;
 /// Precision of a concurrency limit's deadlines, ms.
 const DEADLINE_SLOT: u64 = 250;
 /// Slots a concurrency limit's linger has.
 const SLOTS_A_LINGER: u64 = 32;
-/// Slots in which a bucket's permits may be sent.
-const SLOTS_A_SEND: u64 = 64;
+/// Precision of the moment at which a bucket's unsettled permits are charged, ms.
+const BUCKET_SLOT: u64 = 100;
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -33,20 +32,16 @@ fn party(party: &Party) -> String {
     }
 }
 
-fn limit_settings(spec: &BudgetSpec, limit: &LimitSpec, put: &mut dyn FnMut(&str, String)) {
+fn limit_settings(limit: &LimitSpec, put: &mut dyn FnMut(&str, String)) {
     put("name", limit.name.to_string());
     put("kind", limit.kind.as_str().to_owned());
     put("capacity", limit.kind.capacity().to_string());
     put("completion", flag(limit.counted_at == CountedAt::Completion));
     put("readings", flag(limit.readings));
-    let latest = match limit.counted_at {
-        CountedAt::Start => ms(spec.send_within),
-        CountedAt::Completion => ms(spec.max_permit_ttl),
-    };
     match &limit.kind {
         LimitKind::Window { window, aligned, on_clock, .. } => {
             let window = ms(*window);
-            let slot = window.div_ceil(SLOTS_A_WINDOW).max((window + latest).div_ceil(MOST_SLOTS)).max(1);
+            let slot = window.div_ceil(SLOTS_A_WINDOW).max(1);
             put("window", window.to_string());
             put("aligned", flag(*aligned));
             put("on_clock", flag(*on_clock));
@@ -54,7 +49,7 @@ fn limit_settings(spec: &BudgetSpec, limit: &LimitSpec, put: &mut dyn FnMut(&str
         }
         LimitKind::Bucket { refill_per_second, .. } => {
             put("refill", format!("{:.17e}", refill_per_second / 1000.0));
-            put("slot", latest.div_ceil(SLOTS_A_SEND).max(1).to_string());
+            put("slot", BUCKET_SLOT.to_string());
         }
         LimitKind::Concurrency { linger, .. } => {
             put("slot", DEADLINE_SLOT.to_string());
@@ -89,9 +84,7 @@ pub fn encode_put(keys: &Keys, spec: &BudgetSpec) -> Result<ScriptCall, LedgerEr
         ("limits".to_owned(), spec.limits.len().to_string()),
     ];
     for (index, limit) in spec.limits.iter().enumerate() {
-        limit_settings(spec, limit, &mut |field, value| {
-            fields.push((format!("{}.{field}", index + 1), value))
-        });
+        limit_settings(limit, &mut |field, value| fields.push((format!("{}.{field}", index + 1), value)));
     }
     let mut args = vec![spec.name.to_string(), keys.channel(), json, fields.len().to_string()];
     args.extend(fields.into_iter().flat_map(|(field, value)| [field, value]));

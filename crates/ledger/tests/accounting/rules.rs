@@ -109,12 +109,17 @@ fn in_a_sliding_window_foreign_use_is_charged_and_told() {
 #[test]
 fn the_capacity_that_the_upstream_names_is_taken_unless_it_refused() {
     let mut bench = Bench::new(&budget(vec![aligned(10)]));
-    let (lease, _) = bench.ask();
     let mut said = reading(99, 30_000);
-    said.capacity = Some(100);
-    let group = SettleGroup { readings: vec![said.clone()], ..settle(lease, SettleKind::Accepted) };
-    bench.commit(vec![group], Vec::new());
-    assert_eq!(available(&mut bench), 99);
+    // Absurd, however often; plausible, but once; and once more.
+    for (capacity, expected) in [(1_795_323_400, 9), (1_795_323_400, 8), (100, 7), (100, 96)] {
+        let (lease, _) = bench.ask();
+        said.capacity = Some(capacity);
+        said.remaining_least = Some(if capacity == 100 { 96 } else { 9 });
+        let group = SettleGroup { readings: vec![said.clone()], ..settle(lease, SettleKind::Accepted) };
+        bench.commit(vec![group], Vec::new());
+        assert_eq!(bench.stored().snapshot.limits[0].capacity, if expected == 96 { 100 } else { 10 });
+    }
+    assert_eq!(available(&mut bench), 96);
     assert!(
         bench.announced.iter().any(|e| matches!(e.kind, EventKind::LimitChanged { from: 10, to: 100, .. }))
     );
@@ -158,7 +163,10 @@ fn a_renewed_permit_keeps_its_slot_and_a_dead_one_gives_it_back() {
 fn what_nobody_took_is_given_back_unless_somebody_asked_again() {
     let mut bench = Bench::new(&budget(vec![minute(10)]));
     let (lease, _) = bench.ask();
-    assert_eq!(bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new()).settled, [[Settled::Applied]]);
+    assert_eq!(
+        bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new()).settled,
+        [[Settled::Applied]]
+    );
     assert_eq!(available(&mut bench), 10);
     // The same request asks again: it is granted anew, and once it was asked for twice, it is somebody's.
     let mut group = bench.acquire(1, 1, 60_000);
@@ -166,9 +174,15 @@ fn what_nobody_took_is_given_back_unless_somebody_asked_again() {
     for _ in 0..2 {
         assert_eq!(bench.commit(Vec::new(), vec![group.clone()]).decisions[0].granted, 1);
     }
-    assert_eq!(bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new()).settled, [[Settled::Already]]);
+    assert_eq!(
+        bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new()).settled,
+        [[Settled::Already]]
+    );
     assert_eq!(available(&mut bench), 9);
-    assert_eq!(bench.commit(vec![settle(lease, SettleKind::NotSent)], Vec::new()).settled, [[Settled::Applied]]);
+    assert_eq!(
+        bench.commit(vec![settle(lease, SettleKind::NotSent)], Vec::new()).settled,
+        [[Settled::Applied]]
+    );
     assert_eq!(available(&mut bench), 10);
 }
 
@@ -198,6 +212,113 @@ fn a_new_declaration_keeps_what_weighs() {
     assert_eq!(available(&mut bench), 18, "another window: what weighed weighs for it");
     bench.now += 3_700_000;
     assert_eq!(available(&mut bench), 20);
+}
+
+#[test]
+fn a_new_declaration_forgets_no_slot_no_level_and_no_reading() {
+    // Another send_within: the slots stay where they are.
+    let mut spec = budget(vec![minute(10)]);
+    let mut bench = Bench::new(&spec);
+    let group = bench.acquire(10, 1, 60_000);
+    let lease = group.lease;
+    bench.commit(Vec::new(), vec![group]);
+    for send_within in [30, 1, 5] {
+        spec.send_within = Duration::from_secs(send_within);
+        bench.put(&spec);
+        assert_eq!(available(&mut bench), 0);
+    }
+    let group = SettleGroup { indexes: (0..10).collect(), ..settle(lease, SettleKind::NotSent) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(available(&mut bench), 10);
+
+    // Another linger: calls under way stay under way, and what lingers lingers.
+    let slots = |linger| {
+        let kind = LimitKind::Concurrency { capacity: 2, linger: Duration::from_millis(linger) };
+        budget(vec![LimitSpec::new(LimitName::new("slots").unwrap(), kind)])
+    };
+    let mut bench = Bench::new(&slots(1000));
+    let (lease, _) = bench.ask();
+    bench.ask();
+    bench.commit(vec![settle(lease, SettleKind::Accepted)], Vec::new());
+    bench.put(&slots(100));
+    assert_eq!(available(&mut bench), 0);
+    bench.now += 1100;
+    assert_eq!(available(&mut bench), 1);
+
+    // A bucket keeps its level; as a window it begins with what was taken.
+    let bucket = |capacity| {
+        let kind = LimitKind::Bucket { capacity, refill_per_second: 0.001 };
+        budget(vec![LimitSpec::new(LimitName::new("requests").unwrap(), kind)])
+    };
+    let mut bench = Bench::new(&bucket(10));
+    let group = bench.acquire(8, 1, 60_000);
+    bench.commit(Vec::new(), vec![group]);
+    bench.put(&bucket(20));
+    assert_eq!(available(&mut bench), 2);
+    bench.put(&budget(vec![minute(10)]));
+    assert!(available(&mut bench) <= 2);
+
+    // What an upstream said of a limit whose declaration did not change stands.
+    let mut spec = budget(vec![aligned(10)]);
+    let mut bench = Bench::new(&spec);
+    let (lease, _) = bench.ask();
+    let group = SettleGroup { readings: vec![reading(2, 30_000)], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    spec.weights = [1, 1, 1];
+    bench.put(&spec);
+    assert_eq!(available(&mut bench), 2);
+}
+
+#[test]
+fn a_response_is_not_older_than_its_grant() {
+    let mut bench = Bench::new(&budget(vec![minute(5)]));
+    let (lease, _) = bench.ask();
+    bench.now += 50;
+    let group = SettleGroup { age_ms: 600_000, ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    assert_eq!(available(&mut bench), 4);
+}
+
+#[test]
+fn a_commit_that_is_sent_again_lets_nobody_overtake() {
+    let mut bench = Bench::new(&budget(vec![minute(6)]));
+    let mut groups = vec![bench.acquire(2, 4, 60_000), bench.acquire(1, 1, 60_000)];
+    groups[0].costs = vec![4];
+    let first = bench.commit(Vec::new(), groups.clone()).decisions;
+    let again = bench.commit(Vec::new(), groups).decisions;
+    let short = |all: &[bursar_quota::Decision]| -> Vec<_> {
+        all.iter().map(|d| (d.granted, d.refusal.as_ref().map(|r| (r.reason, r.retry_after)))).collect()
+    };
+    assert_eq!(short(&first).iter().map(|d| d.0).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(short(&first), short(&again));
+}
+
+#[test]
+fn a_give_back_told_twice_takes_nothing_from_who_asked_in_between() {
+    let mut bench = Bench::new(&budget(vec![minute(1)]));
+    let group = bench.acquire(1, 1, 60_000);
+    let back = settle(group.lease, SettleKind::Unclaimed);
+    bench.commit(Vec::new(), vec![group.clone()]);
+    bench.commit(vec![back.clone()], Vec::new());
+    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
+    bench.commit(vec![back], Vec::new());
+    assert_eq!(available(&mut bench), 0);
+}
+
+#[test]
+fn a_bucket_names_the_time_of_those_far_behind_as_well() {
+    let kind = LimitKind::Bucket { capacity: 5, refill_per_second: 1.0 };
+    let mut bench = Bench::new(&budget(vec![LimitSpec::new(LimitName::new("b").unwrap(), kind)]));
+    let group = bench.acquire(5, 1, 60_000);
+    let lease = group.lease;
+    bench.commit(Vec::new(), vec![group]);
+    let group = SettleGroup { indexes: (0..5).collect(), ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    let groups: Vec<_> = (0..8).map(|_| bench.acquire(1, 1, 60_000)).collect();
+    let decisions = bench.commit(Vec::new(), groups).decisions;
+    let seconds: Vec<_> =
+        decisions.iter().map(|d| d.refusal.as_ref().unwrap().retry_after.unwrap().as_secs()).collect();
+    assert_eq!(seconds, [1, 2, 3, 4, 5, 6, 7, 8]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl UpstreamConfig {
     /// The budget that declares this upstream, as its vendor's profile does, but scaled and overridden as this is. Windows
     /// are declared as aligned where the profile does so, never as on a clock: their phase is for Bursar to learn.
     ///
-    /// Times of the budget are scaled as well: `send_within` (5 s, at least 200 ms), the permits' life, back-off, ramp.
+    /// Times of the budget are scaled as well: `send_within` (5 s, at least 2 s: a busy machine is not faster), the permits' life, back-off, ramp.
     pub fn budget(&self, name: BudgetName) -> Result<BudgetSpec, NameError> {
         let vendor = Vendor::new(self);
         let mut limits = Vec::new();
@@ -57,7 +57,7 @@ impl UpstreamConfig {
         let mut spec = BudgetSpec::new(name, limits);
         spec.profile = Some(ProfileName::new(profile)?);
         spec.default_class = Some(ClassName::new(class)?);
-        spec.send_within = scaled(5, 200);
+        spec.send_within = scaled(5, 2000);
         spec.permit_ttl = scaled(60, 5000) + 2 * self.latency.1;
         spec.max_permit_ttl = spec.permit_ttl * 10;
         spec.backoff = Backoff { base: scaled(1, 1), max: scaled(300, 1) };

@@ -26,12 +26,10 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// The vendor sends whole seconds. Scaled, the resolution is scaled as well, and values have a fraction: what is
-    /// sent is the least multiple of the resolution that is not before the truth. At least 1 ms.
+    /// The vendor sends whole seconds, rounded up. Scaled, they would be too coarse for the windows: then values have a
+    /// fraction, right to the millisecond, for a fraction's digits are taken for its precision.
     fn resolution_ms(self) -> u128 {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 1000")]
-        let resolution = (1000.0 / self.scale).round().clamp(1.0, 1000.0) as u128;
-        resolution
+        if self.scale > 1.0 { 1 } else { 1000 }
     }
 
     /// A time in seconds.

@@ -11,7 +11,7 @@
 //! | readings | of the first limit that applies; a refusal tells of the limit that refused, and one for concurrency of the first that applies, with what remains there. They are made when the call is counted |
 //! | Retry-After | when the limit that refused has room if nobody else calls; for concurrency, where no slot is known to be freed, 1 s |
 //! | order | limits in their order, then concurrency. A refused call takes no slot, and is answered at once |
-//! | scale | times of the vendor are divided by it. The vendor's whole seconds become multiples of `1/scale` s, rounded up, with up to 3 decimals; `Date` has whole seconds always |
+//! | scale | times of the vendor are divided by it. Where the vendor sends whole seconds, rounded up, it sends milliseconds as 3 decimals; `Date` has whole seconds always |
 
 mod budget;
 mod config;

@@ -211,11 +211,11 @@ async fn scaled_windows_have_a_resolution_that_is_scaled_as_well() {
     let scaled = UpstreamConfig { scale: 10.0, capacity: Some(1), ..config(VendorProfile::Autotask) };
     let up = start(scaled).await;
     up.clock.advance(ms(1234));
-    // The window of 6 s ends at 1,000,000,002 s; the resolution is a tenth of a second, rounded up.
+    // The window of 6 s ends at 1,000,000,002 s; times are right to the millisecond.
     assert_eq!(up.get("/x").await.text("x-ratelimit-reset"), Some("1000000002"));
     let refused = up.get("/x").await;
-    assert_eq!(refused.text("retry-after"), Some("0.800"));
-    assert_eq!(refused.body["error"]["retryAfter"], 0.8);
+    assert_eq!(refused.text("retry-after"), Some("0.766"));
+    assert_eq!(refused.body["error"]["retryAfter"], 0.766);
     let truth = up.truth().await;
     assert_eq!((truth.window_ms, truth.next_window_in_ms), (6000.0, 766.0));
     up.stop().await;
