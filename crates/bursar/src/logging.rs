@@ -1,11 +1,9 @@
 //! Structured logs on standard error.
 
-use tracing_subscriber::{
-    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
-    config::{Log, LogFormat},
+    config::{Log, LogFormat, log_targets},
     exit::Failure,
 };
 
@@ -15,7 +13,9 @@ const LEVEL: &str = "info";
 /// Starts logging for the rest of the process.
 pub(crate) fn start(log: &Log) -> Result<(), Failure> {
     let level = log.level.as_deref().unwrap_or(LEVEL);
-    let targets: Targets = level.parse().map_err(|error| Failure::doing("log.level", error))?;
+    // A configuration was checked; a flag of a tool was not.
+    let targets = log_targets(level)
+        .map_err(|problem| Failure::Usage(format!("flag --log-level: log.level: {problem}")))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match log.format {
         LogFormat::Text => lines.with_ansi(crate::output::watched()).boxed(),

@@ -5,22 +5,22 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::{
-    config::{self, Config, Problem, Sources},
+    config::{self, Config, PemError, Problem, Problems, Sources},
     exit::{Failure, Outcome},
     output,
 };
 
 /// Check a configuration file and say what is in it.
 ///
-/// The file is read as `serve` reads it, without the environment. Profiles that it names are read as well; files of
-/// secrets (TLS keys, tokens, the store's password) are not.
+/// The file is read as `serve` reads it, without the environment. Profiles that it names are read as well, and the
+/// files of listen.tls where they are at hand; files of other secrets (tokens, the store's password) are not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   bursar check bursar.toml
   bursar check --json bursar.yaml | jq .errors
 
-Exit codes: 0 the file is right, 1 it is not: every problem is told with its line and field.")]
+Exit codes: 0 the file is right, 1 it is not: the problems are told with line and field. All of them, but of a\nfile that is not TOML or YAML, and of each profile and budget, the first; of TLS files, once all else is right.")]
 pub(crate) struct Args {
     /// The file: TOML, or YAML where it ends in .yaml or .yml.
     file: PathBuf,
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    match config::load(&Sources::file(&args.file)) {
+    match load(args) {
         Ok(config) if args.json => output::json(&summary(&config)),
         Ok(config) => output::line(&text(&config)),
         Err(problems) if args.json => {
@@ -39,6 +39,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Err(Failure::Passed(1))
         }
         Err(problems) => Err(Failure::Failed(problems.to_string())),
+    }
+}
+
+/// The configuration, and what is wrong with its TLS files where they are at hand.
+fn load(args: &Args) -> Result<Config, Problems> {
+    let config = config::load(&Sources::file(&args.file))?;
+    match config.server_pem() {
+        Err(PemError::Unusable(problem)) => Err(problem.into()),
+        Ok(_) | Err(PemError::Unread(_)) => Ok(config),
     }
 }
 

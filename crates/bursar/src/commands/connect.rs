@@ -58,6 +58,11 @@ impl ServerArgs {
         config.settle_within = config.settle_within.max(self.timeout);
         // A person waits: what cannot be reached is told soon.
         config.retry.attempts = 3;
+        // The client would name its own field, which nobody can set here.
+        if let (Some(uri), None) = (config.endpoints.iter().find(|uri| uri.starts_with("https:")), &self.ca) {
+            let problem = "https needs --ca, a file with the authority to trust";
+            return Err(Failure::Usage(format!("--server {uri}: {problem}")));
+        }
         if let Some(ca) = &self.ca {
             let mut tls = TlsConfig::new(read(ca)?);
             if let (Some(cert), Some(key)) = (&self.cert, &self.key) {

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  bursar fleet --upstream http://127.0.0.1:8080 --budget autotask --seconds 150s
+  bursar fleet --upstream http://127.0.0.1:8080 --budget autotask --for 150s
   bursar fleet --server http://127.0.0.1:7411,http://127.0.0.1:7421 --upstream http://127.0.0.1:8080 --json
   bursar fleet --profile salestim --scale 100 --budget salestim --upstream http://127.0.0.1:8080
   bursar fleet --independent --upstream http://127.0.0.1:8080      the same workers without Bursar")]
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     scale: f64,
     /// How long to call.
-    #[arg(long = "seconds", value_name = "DURATION", default_value = "150s", value_parser = duration)]
+    #[arg(long = "for", alias = "seconds", value_name = "DURATION", default_value = "150s", value_parser = duration)]
     span: Duration,
     /// Without Bursar: a retry handler in each worker.
     #[arg(long)]

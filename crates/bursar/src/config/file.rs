@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
+};
 
 use super::{
     origin::{Origin, Problem},
@@ -57,9 +60,55 @@ pub(crate) fn toml(text: &str, path: &Arc<Path>) -> Result<Node, Problem> {
     let origin = |at| place(path, text, at);
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        Problem::new(origin(at), "", error.message().replace('\n', "; "))
+        match error.span().and_then(|span| text.get(span)) {
+            Some(key) if error.message() == TWICE => twice(text, key, at, origin(at)),
+            _ => Problem::new(origin(at), "", error.message().replace('\n', "; ")),
+        }
     })?;
     Ok(Node { origin: origin(0), value: toml_table(table.get_ref(), &origin)? })
+}
+
+/// What the library says of a key that is there twice.
+const TWICE: &str = "duplicate key";
+
+/// A key that is there twice, the second time at the byte `at`. Its path is that of the nearest of its name before it.
+fn twice(text: &str, key: &str, at: usize, origin: Origin) -> Problem {
+    let key = key.trim_matches(['"', '\'']);
+    let (table, _) = DeTable::parse_recoverable(text);
+    let mut first = (0, key.to_owned());
+    for (name, value) in table.get_ref() {
+        nearest(name, value.get_ref(), "", (key, at), &mut first);
+    }
+    Problem::new(origin, first.1, format!("the key {key} is there twice"))
+}
+
+fn nearest(
+    name: &Spanned<DeString<'_>>,
+    value: &DeValue<'_>,
+    field: &str,
+    (key, at): (&str, usize),
+    first: &mut (usize, String),
+) {
+    let path =
+        if field.is_empty() { name.get_ref().to_string() } else { format!("{field}.{}", name.get_ref()) };
+    let start = name.span().start;
+    if name.get_ref() == key && (first.0..at).contains(&start) {
+        *first = (start, path.clone());
+    }
+    let inside = |table: &DeTable<'_>, path: &str, first: &mut (usize, String)| {
+        table.iter().for_each(|(name, value)| nearest(name, value.get_ref(), path, (key, at), first));
+    };
+    match value {
+        DeValue::Table(table) => inside(table, &path, first),
+        DeValue::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                if let DeValue::Table(table) = item.get_ref() {
+                    inside(table, &format!("{path}[{index}]"), first);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// One TOML value, as a flag or a variable may hold it; all of it is from `origin`.

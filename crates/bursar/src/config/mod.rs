@@ -1,15 +1,18 @@
 //! The configuration: a file, the environment and flags, each over the one before, checked as a whole.
 
 mod budgets;
+mod collect;
 mod de;
 mod de_error;
 mod file;
 mod layers;
+mod level;
 mod origin;
 mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod yaml;
 
@@ -20,9 +23,11 @@ use bursar_quota::BudgetSpec;
 
 pub(crate) use file::read_text;
 pub(crate) use layers::FlagValue;
+pub(crate) use level::targets as log_targets;
 pub(crate) use origin::{Origin, Problem, Problems};
-pub(crate) use settings::{ListenTls, Log, LogFormat, Role, Settings, Token};
+pub(crate) use settings::{Log, LogFormat, Role, Settings, Token};
 pub(crate) use store::Store;
+pub(crate) use tls::{PemError, ServerPem};
 use tree::{Node, Value};
 
 /// What a configuration is read from.
@@ -56,6 +61,16 @@ pub(crate) struct Config {
     pub(crate) declared: bool,
     /// The folder that relative paths start from: the file's.
     pub(crate) folder: PathBuf,
+    /// The section `listen`, for errors about files that it names. It holds no secret.
+    listen: Node,
+}
+
+impl Config {
+    /// Reads the files of `listen.tls`; absent: no TLS. An error names the file, and where it is configured.
+    pub(crate) fn server_pem(&self) -> Result<Option<ServerPem>, PemError> {
+        let tls = self.settings.listen.tls.as_ref();
+        tls.map(|tls| ServerPem::read(tls, &self.folder, &self.listen)).transpose()
+    }
 }
 
 /// Reads and checks a configuration; every problem that can be told apart is told.
@@ -69,12 +84,21 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, Problems> {
     let folder = sources.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
 
     let mut problems = Vec::new();
-    let mut settings = de::read::<Settings>(&root, "").map_err(|problem| problems.push(problem)).ok();
-    match Store::read(root.get("store")) {
-        Ok(store) => settings.iter_mut().for_each(|settings| settings.store = store.clone()),
-        Err(problem) => problems.push(problem),
+    let mut settings = collect::each(&root, "", &mut problems, |root| de::read::<Settings>(root, ""));
+    let mistyped: Vec<_> = problems.iter().map(|problem| section(&problem.field).to_owned()).collect();
+    let mut wrongs: Vec<_> = settings.iter().flat_map(Settings::wrongs).collect();
+    // Keys of a server's section are bound each by itself. Elsewhere what was not read would make others look wrong.
+    wrongs.retain(|(field, _)| section(field) == "server" || !mistyped.iter().any(|at| at == section(field)));
+    let before = problems.len();
+    let store = root.get("store").cloned().unwrap_or_else(|| Node::empty(Origin::Nothing));
+    let store = collect::each(&store, "store", &mut problems, |section| Store::read(Some(section)));
+    if let Some((store, of_store)) = store {
+        settings.iter_mut().for_each(|settings| settings.store = store.clone());
+        if problems.len() == before {
+            wrongs.extend(of_store.into_iter().map(|(key, problem)| (format!("store.{key}"), problem)));
+        }
     }
-    for (field, problem) in settings.iter().flat_map(Settings::wrongs) {
+    for (field, problem) in wrongs {
         problems.push(Problem::new(root.locate(&field).clone(), field, problem));
     }
     let profiles = budgets::profiles(root.get("profiles"), &folder, &mut problems);
@@ -86,9 +110,17 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, Problems> {
         None => budgets::unconfigured(&profiles),
     };
     match settings {
-        Some(settings) if problems.is_empty() => Ok(Config { settings, profiles, budgets, declared, folder }),
+        Some(settings) if problems.is_empty() => {
+            let listen = root.get("listen").cloned().unwrap_or_else(|| Node::empty(Origin::Nothing));
+            Ok(Config { settings, profiles, budgets, declared, folder, listen })
+        }
         _ => Err(Problems(problems)),
     }
+}
+
+/// The first step of a field.
+fn section(field: &str) -> &str {
+    field.split(['.', '[']).next().unwrap_or_default()
 }
 
 /// Reads one budget from a file of its own, TOML (JSON is read as YAML, which contains it) or YAML. `name`, where given,

@@ -43,11 +43,22 @@ pub(crate) const SECTIONS: [&str; 5] = ["listen", "store", "server", "auth", "lo
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
     /// Address and port of gRPC; port 0: any free one.
+    #[serde(deserialize_with = "address")]
     pub(crate) grpc: SocketAddr,
     /// Address and port of `/metrics`, `/healthz` and `/readyz`; port 0: any free one.
+    #[serde(deserialize_with = "address")]
     pub(crate) admin: SocketAddr,
     /// TLS of the gRPC port; absent: none.
     pub(crate) tls: Option<ListenTls>,
+}
+
+/// An address to listen on, and never a name: what it would be looked up as may change from start to start.
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.trim().parse().map_err(|_| {
+        let wanted = "an address and port such as 127.0.0.1:7411; names are not looked up";
+        serde::de::Error::custom(format!("{text:?} stands here, expected {wanted}"))
+    })
 }
 
 impl Default for Listen {
@@ -97,7 +108,7 @@ impl Default for Server {
             max_connections: 10_000,
             max_waiting: 1_000_000,
             max_wait: HOUR,
-            max_request_bytes: 1024 * 1024,
+            max_request_bytes: 4 * 1024 * 1024,
         }
     }
 }
@@ -240,13 +251,9 @@ impl Settings {
                 }
             }
         }
-        if let Some(level) = &self.log.level
-            && let Err(error) = level.parse::<tracing_subscriber::filter::Targets>()
-        {
-            wrong("log.level".into(), &format!("{error}; write info, or info,bursar_ledger=debug"));
+        if let Some(Err(problem)) = self.log.level.as_deref().map(super::level::targets) {
+            wrong("log.level".into(), &problem);
         }
-        wrongs
-            .extend(self.store.wrongs().into_iter().map(|(key, problem)| (format!("store.{key}"), problem)));
         wrongs
     }
 }

@@ -14,6 +14,10 @@ use super::{
 /// The address of the store in this process.
 const EMBEDDED: &str = "embedded";
 
+/// What stands for the address that is not known while the store is embedded: a flag may name one later, and then the
+/// other settings matter. With this one, none of them means nothing.
+const ANY: &str = "rediss+sentinel://user:password@localhost:26379/service";
+
 /// Keys that the ledger does not know, because they are about files.
 const FILES: [&str; 2] = ["password_file", "sentinel_password_file"];
 
@@ -39,9 +43,9 @@ pub(crate) struct Redis {
 }
 
 impl Store {
-    /// Reads the section `store`; absent: embedded.
-    pub(super) fn read(section: Option<&Node>) -> Result<Self, Problem> {
-        let Some(section) = section else { return Ok(Self::Embedded) };
+    /// Reads the section `store`, and tells what is wrong with it by key; absent: embedded.
+    pub(super) fn read(section: Option<&Node>) -> Result<(Self, Vec<Wrong>), Problem> {
+        let Some(section) = section else { return Ok((Self::Embedded, Vec::new())) };
         let mut rest = section.clone();
         if let Value::Map(entries) = &mut rest.value {
             entries.retain(|entry| !FILES.contains(&entry.key.as_str()));
@@ -64,17 +68,30 @@ impl Store {
         })?;
         let redis =
             Redis { config, password_file: password_file?, sentinel_password_file: sentinel_password_file? };
-        Ok(if embedded { Self::Embedded } else { Self::Redis(Box::new(redis)) })
+        let wrongs = redis.wrongs(embedded);
+        Ok((if embedded { Self::Embedded } else { Self::Redis(Box::new(redis)) }, wrongs))
     }
 
+    /// Where it is, for people: no user, no password.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Embedded => EMBEDDED.to_owned(),
+            Self::Redis(redis) => without_login(&redis.config.url),
+        }
+    }
+}
+
+impl Redis {
     /// What is wrong with it, by key.
-    pub(super) fn wrongs(&self) -> Vec<Wrong> {
-        let Self::Redis(redis) = self else { return Vec::new() };
-        let mut config = redis.config.clone();
+    fn wrongs(&self, embedded: bool) -> Vec<Wrong> {
+        let mut config = self.config.clone();
+        if embedded {
+            ANY.clone_into(&mut config.url);
+        }
         let mut wrongs = Vec::new();
         let files = [
-            ("password", &redis.password_file, &mut config.password),
-            ("sentinel_password", &redis.sentinel_password_file, &mut config.sentinel_password),
+            ("password", &self.password_file, &mut config.password),
+            ("sentinel_password", &self.sentinel_password_file, &mut config.sentinel_password),
         ];
         for (key, file, text) in files {
             if file.is_some() && text.is_some() {
@@ -89,14 +106,6 @@ impl Store {
             wrongs.push((error.field.to_owned(), error.problem));
         }
         wrongs
-    }
-
-    /// Where it is, for people: no user, no password.
-    pub(crate) fn place(&self) -> String {
-        match self {
-            Self::Embedded => EMBEDDED.to_owned(),
-            Self::Redis(redis) => without_login(&redis.config.url),
-        }
     }
 }
 

@@ -47,10 +47,32 @@ window = "60s"
 #[test]
 fn what_is_wrong_in_toml_is_told_with_line_column_and_field() {
     let spoilt = |from: &str, to: &str| WINDOW.replace(from, to);
-    let cases: [(String, (usize, usize), &str, &str); 27] = [
+    let cases: [(String, (usize, usize), &str, &str); 33] = [
         // Not TOML.
         ("[listen\n".into(), (1, 8), "", ""),
-        ("a = 1\na = 2\n".into(), (2, 1), "", "duplicate key"),
+        ("a = 1\na = 2\n".into(), (2, 1), "a", "the key a is there twice"),
+        ("[listen]\ngrpc = \"x\"\n[listen]\n".into(), (3, 2), "listen", "the key listen is there twice"),
+        (
+            spoilt("capacity = 600", "capacity = 600\ncapacity = 1"),
+            (9, 1),
+            "budgets[0].limits[0].capacity",
+            "the key capacity is there twice",
+        ),
+        // Levels, names for addresses, a store that another flag may name.
+        ("[log]\nlevel = \"warning\"\n".into(), (2, 1), "log.level", "\"warning\" is no level: write one of"),
+        (
+            "[listen]\ngrpc = \"localhost:7411\"\n".into(),
+            (2, 8),
+            "listen.grpc",
+            "127.0.0.1:7411; names are not",
+        ),
+        ("[store]\ndrivers = 99\n".into(), (2, 1), "store.drivers", "99 is outside 1 to 16"),
+        (
+            "[store]\npassword = \"a\"\npassword_file = \"b\"\n".into(),
+            (3, 1),
+            "store.password_file",
+            "not both",
+        ),
         // Unknown keys, on each level.
         ("[listem]\n".into(), (1, 2), "listem", "unknown key; known here are listen, store, server"),
         (
@@ -168,6 +190,61 @@ fn every_budget_and_section_that_is_wrong_is_told() {
 }
 
 #[test]
+fn every_value_of_a_section_that_cannot_be_read_is_told() {
+    let text = "[server]\ndrain = 20\nmax_waiting = \"x\"\nmax_wait = \"2h\"\nfoo = 1\n[listen]\ngrpc = \"x\"\n\
+                [store]\nretries = \"x\"\nqueue = \"y\"\n[[auth.tokens]]\nname = \"a\"\nrole = \"king\"\n";
+    let mut fields: Vec<_> =
+        File::new("b.toml", text).load().unwrap_err().into_iter().map(|p| p.field).collect();
+    fields.sort();
+    let wanted = [
+        "auth.tokens[0].role",
+        "listen.grpc",
+        "server.drain",
+        "server.foo",
+        "server.max_wait",
+        "server.max_waiting",
+        "store.queue",
+        "store.retries",
+    ];
+    assert_eq!(fields, wanted);
+}
+
+#[test]
+fn a_store_in_the_process_may_have_settings_for_another() {
+    let text = "[store]\nuser = \"u\"\nsentinel_password_file = \"f\"\n[store.tls]\nca_file = \"ca.pem\"\n";
+    assert!(matches!(File::new("b.toml", text).load().unwrap().settings.store, Store::Embedded));
+}
+
+#[test]
+fn files_of_tls_are_told_where_they_are_named() {
+    let file =
+        File::new("b.toml", "[listen.tls]\ncert = \"a.pem\"\nkey = \"a.key\"\nclient_ca = \"ca.pem\"\n");
+    let beside = |name: &str, text: &str| fs::write(file.path.with_file_name(name), text).unwrap();
+    let told = |line: usize, field: &str| {
+        let told = file.load().unwrap().server_pem().unwrap_err().to_string();
+        assert!(told.contains(&format!("b.toml:{line}:1: listen.tls.{field}: ")), "{told}");
+        told
+    };
+    let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (ours, theirs) = (made(), made());
+    assert!(told(2, "cert").contains("a.pem cannot be read"));
+    beside("a.pem", "garbage");
+    told(2, "cert");
+    beside("a.pem", &ours.cert.pem());
+    assert!(told(3, "key").contains("a.key cannot be read"));
+    beside("a.key", "garbage");
+    told(3, "key");
+    beside("a.key", &theirs.signing_key.serialize_pem());
+    assert!(told(3, "key").contains("is not the key of"));
+    beside("a.key", &ours.signing_key.serialize_pem());
+    assert!(told(4, "client_ca").contains("ca.pem cannot be read"));
+    beside("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    told(4, "client_ca");
+    beside("ca.pem", &ours.cert.pem());
+    assert!(file.load().unwrap().server_pem().unwrap().is_some());
+}
+
+#[test]
 fn yaml_is_read_the_same_and_told_the_same() {
     let text = "listen:\n  grpc: 127.0.0.1:0\nbudgets:\n  - name: a\n    limits:\n      - name: requests\n        kind: window\n        capacity: 600\n        window: 60s\n";
     let config = File::new("b.yaml", text).load().unwrap();
@@ -188,7 +265,12 @@ fn yaml_is_read_the_same_and_told_the_same() {
             "outside 1 to",
         ),
         (text.replace("listen:", "listen: ["), (3, 1), "", "did not find expected"),
-        (text.replace("kind: window", "name: twice"), (7, 9), "", "duplicate"),
+        (
+            text.replace("kind: window", "name: twice"),
+            (7, 9),
+            "budgets[0].limits[0].name",
+            "the key name is there twice",
+        ),
     ];
     for (text, at, field, says) in cases {
         let (line, column, found, told) = problem("b.yml", &text);

@@ -1,6 +1,6 @@
 //! YAML documents become trees.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -17,7 +17,10 @@ pub(crate) fn yaml(text: &str, path: &Arc<Path>) -> Result<Node, Problem> {
         line: usize::try_from(location.line()).unwrap_or(1).max(1),
         column: usize::try_from(location.column()).unwrap_or(1).max(1),
     };
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! { with_snippet: false,
+        // They are told below, by their path.
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+    };
     let root: Option<Spanned<Yaml>> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let at = error
@@ -27,7 +30,7 @@ pub(crate) fn yaml(text: &str, path: &Arc<Path>) -> Result<Node, Problem> {
         })?;
     let start = Origin::File { path: Arc::clone(path), line: 1, column: 1 };
     Ok(match root {
-        Some(root) if !matches!(root.value, Yaml::Null) => yaml_tree(root, &origin),
+        Some(root) if !matches!(root.value, Yaml::Null) => yaml_tree(root, "", &origin)?,
         _ => Node::empty(start),
     })
 }
@@ -49,26 +52,38 @@ enum Yaml {
     Map(Vec<(Spanned<String>, Spanned<Yaml>)>),
 }
 
-fn yaml_tree(node: Spanned<Yaml>, origin: &dyn Fn(&serde_saphyr::Location) -> Origin) -> Node {
+/// The tree of a value; `field` is its path.
+fn yaml_tree(
+    node: Spanned<Yaml>,
+    field: &str,
+    origin: &dyn Fn(&serde_saphyr::Location) -> Origin,
+) -> Result<Node, Problem> {
     let value = match node.value {
         Yaml::Null => Value::Null,
         Yaml::Bool(value) => Value::Bool(value),
         Yaml::Int(value) => Value::Int(value),
         Yaml::Float(value) => Value::Float(value),
         Yaml::Text(value) => Value::Text(value),
-        Yaml::List(items) => Value::List(items.into_iter().map(|item| yaml_tree(item, origin)).collect()),
-        Yaml::Map(entries) => Value::Map(
-            entries
-                .into_iter()
-                .map(|(key, value)| Entry {
-                    origin: origin(&key.referenced),
-                    key: key.value,
-                    node: yaml_tree(value, origin),
-                })
-                .collect(),
-        ),
+        Yaml::List(items) => {
+            let items = items.into_iter().enumerate();
+            let items = items.map(|(index, item)| yaml_tree(item, &format!("{field}[{index}]"), origin));
+            Value::List(items.collect::<Result<_, _>>()?)
+        }
+        Yaml::Map(entries) => {
+            let mut read = Vec::with_capacity(entries.len());
+            let mut seen = BTreeSet::new();
+            for (key, value) in entries {
+                let (at, key) = (origin(&key.referenced), key.value);
+                let path = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
+                if !seen.insert(key.clone()) {
+                    return Err(Problem::new(at, path, format!("the key {key} is there twice")));
+                }
+                read.push(Entry { key, origin: at, node: yaml_tree(value, &path, origin)? });
+            }
+            Value::Map(read)
+        }
     };
-    Node { origin: origin(&node.referenced), value }
+    Ok(Node { origin: origin(&node.referenced), value })
 }
 
 impl<'de> Deserialize<'de> for Yaml {

@@ -110,7 +110,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         Action::Delete { budget } => {
             let deleted = client.delete(&budget).await.map_err(Failure::of)?;
             if !deleted {
-                return Err(Failure::Failed(format!("no budget is named {budget}")));
+                return Err(unknown(&budget));
             }
             done(Ok(()), &budget, "deleted", &format!("{budget} is deleted"), json)
         }
@@ -118,9 +118,19 @@ pub(crate) async fn run(args: Args) -> Outcome {
     }
 }
 
+/// gRPC's status for what there is not.
+const NOT_FOUND: i32 = 5;
+
+fn unknown(budget: &BudgetName) -> Failure {
+    Failure::Failed(format!("no budget is named {budget}"))
+}
+
 /// Says that something was done to a budget.
 fn done(result: Result<(), CallError>, budget: &BudgetName, what: &str, text: &str, json: bool) -> Outcome {
-    result.map_err(Failure::of)?;
+    result.map_err(|error| match &error {
+        CallError::Failed { code, .. } if i32::from(*code) == NOT_FOUND => unknown(budget),
+        _ => Failure::of(error),
+    })?;
     if json { output::json(&json!({ "budget": budget, "done": what })) } else { output::line(text) }
 }
 
@@ -143,6 +153,6 @@ async fn list(client: &BudgetsClient, json: bool) -> Outcome {
 
 async fn get(client: &BudgetsClient, budget: &BudgetName, json: bool) -> Outcome {
     let stored = client.get(budget).await.map_err(Failure::of)?;
-    let stored = stored.ok_or_else(|| Failure::Failed(format!("no budget is named {budget}")))?;
+    let stored = stored.ok_or_else(|| unknown(budget))?;
     if json { output::json(&status::json(&stored)) } else { output::line(&status::text(&stored)) }
 }

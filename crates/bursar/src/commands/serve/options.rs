@@ -7,7 +7,7 @@ use bursar_quota::Clock;
 use bursar_server::{BudgetPattern, Options, Role, Tls, Token};
 
 use crate::{
-    config::{self, Config, ListenTls, Settings},
+    config::{self, Config, Settings},
     exit::Failure,
     identity, store,
 };
@@ -37,7 +37,11 @@ pub(super) fn server(
     let tokens = settings.auth.tokens.iter().enumerate();
     options.tokens =
         tokens.map(|(index, token)| read_token(index, token, &config.folder)).collect::<Result<_, _>>()?;
-    options.tls = settings.listen.tls.as_ref().map(|tls| read_tls(tls, &config.folder)).transpose()?;
+    options.tls = config.server_pem().map_err(Failure::of)?.map(|pem| Tls {
+        certificate: pem.cert,
+        key: pem.key.0,
+        client_ca: pem.client_ca,
+    });
     Ok(options)
 }
 
@@ -59,17 +63,4 @@ fn read_token(index: usize, token: &config::Token, folder: &Path) -> Result<Toke
     }
     let budgets = token.budgets.iter().map(|text| BudgetPattern::new(text)).collect::<Result<Vec<_>, _>>();
     Ok(made.for_budgets(budgets.map_err(Failure::of)?))
-}
-
-fn read_tls(tls: &ListenTls, folder: &Path) -> Result<Tls, Failure> {
-    let read = |field: &str, path: &Path| {
-        let path = folder.join(path);
-        std::fs::read(&path)
-            .map_err(|error| Failure::doing(format_args!("listen.tls.{field}: {}", path.display()), error))
-    };
-    Ok(Tls {
-        certificate: read("cert", &tls.cert)?,
-        key: read("key", &tls.key)?,
-        client_ca: tls.client_ca.as_ref().map(|path| read("client_ca", path)).transpose()?,
-    })
 }
