@@ -6,21 +6,27 @@ use bursar_quota::{Decision, Reason, Refusal};
 
 use super::{
     answers::Answers,
+    line::Line,
     plan::{Batch, Group},
     queue::{Block, MAX_ASK, MIN_ASK, Queues},
     settle::Unclaimed,
-    waiter::Told,
+    waiter::{Told, Waiter},
 };
 use crate::{slab::Key, spec::SpecView};
 
 /// What a decision is read with.
 pub(crate) struct Terms<'a> {
     pub(crate) view: &'a SpecView,
+    /// By limit: what could be granted, what is out, what is paid.
+    pub(crate) stand: &'a [(i64, u64, u64)],
     /// How long ago the commit was made: so much may have gone of what it granted.
     pub(crate) age: Duration,
     /// The longest that a refusal is believed without asking again.
     pub(crate) recheck: Duration,
 }
+
+/// The most waiters of a tier and class that are looked through for those who wait in vain behind others.
+const MAX_LOOK: usize = 4096;
 
 /// What one commit told of a class.
 struct Tally {
@@ -28,6 +34,10 @@ struct Tally {
     asked: usize,
     granted: usize,
     wide: Option<Wide>,
+    /// Those of the class who were asked for and wait on.
+    line: Option<Line>,
+    /// Whether not all of them were refused at that line's limit.
+    unlined: bool,
 }
 
 /// What was told of all of a class.
@@ -52,6 +62,7 @@ impl Queues {
         let mut unclaimed = Vec::new();
         let mut tallies: Vec<Tally> = Vec::new();
         let mut back = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
         let mut blocked: Vec<(&Group, Arc<Told>)> = Vec::new();
         let mut rest = &batch.waiters[..];
         for (group, decision) in batch.groups.iter().zip(decisions) {
@@ -65,10 +76,14 @@ impl Queues {
             if granted == group.count {
                 continue;
             }
-            let told = Arc::new(Told::new(refusal_of(decision), terms.view, answers.now));
+            let told = Arc::new(Told::new(refusal_of(decision), terms.view, terms.stand, answers.now));
             if told.class_wide() {
+                let told =
+                    self.refuse_in_line(group, left, &told, &mut lines, tally, terms, answers, &mut back);
                 tally.widen(&told, told.binds(terms.view, &group.kind.costs));
-            } else if !told.never() {
+                continue;
+            }
+            if !told.never() {
                 blocked.push((group, Arc::clone(&told)));
             }
             for key in left {
@@ -121,6 +136,59 @@ impl Queues {
         self.served(group.tier, &group.tenant, group.party, u64::from(granted), terms.view.spec.weights);
         answers.metrics.granted(answers.budget, &group.tenant, group.tier, &group.kind.class, granted.into());
         keys
+    }
+
+    /// Tells those of a group that were not granted, each by its turn. Returns what holds for the first of them.
+    #[allow(clippy::too_many_arguments, reason = "a step of `apply`, with its whole context")]
+    fn refuse_in_line(
+        &mut self,
+        group: &Group,
+        keys: &[Key],
+        told: &Arc<Told>,
+        lines: &mut Vec<Line>,
+        tally: &mut Tally,
+        terms: &Terms<'_>,
+        answers: &mut Answers<'_>,
+        back: &mut Vec<Key>,
+    ) -> Arc<Told> {
+        let costs = &group.kind.costs;
+        let Some(begun) = Line::new(told, terms.view, costs, terms.stand) else {
+            tally.unlined = true;
+            for key in keys {
+                if self.refused(*key, told, terms.view, answers) {
+                    back.push(*key);
+                }
+            }
+            return Arc::clone(told);
+        };
+        let (limit, cost) = (begun.limit, costs.get(begun.limit).copied().unwrap_or(0));
+        let at = lines.iter().position(|line| line.limit == limit).unwrap_or_else(|| {
+            lines.push(begun.clone());
+            lines.len() - 1
+        });
+        let line = &mut lines[at];
+        line.told(told);
+        tally.unlined |= tally.line.as_ref().is_some_and(|own| own.limit != limit);
+        // Of the line only its own are known to be before those of a class who were not asked for.
+        let own = tally.line.get_or_insert(begun);
+        own.first = line.first;
+        let soon = answers.now + Duration::from_millis(1);
+        let first = Arc::new(told.with_turn(line.turn(cost).unwrap_or(soon)));
+        let mut latest = Arc::clone(&first);
+        for key in keys {
+            let turn = line.turn(cost).unwrap_or(soon);
+            if latest.retry_at != Some(turn) {
+                latest = Arc::new(told.with_turn(turn));
+            }
+            if self.refused(*key, &latest, terms.view, answers) {
+                back.push(*key);
+                line.keep(cost);
+                own.follow(cost, turn, line.unsure);
+            } else {
+                line.parted = true;
+            }
+        }
+        first
     }
 
     /// Tells a waiter that it was refused; whether it waits on.
@@ -212,31 +280,111 @@ impl Queues {
             Some(_) => tally.granted * 2,
         }
         .clamp(MIN_ASK, MAX_ASK);
-        let Some(Wide { first, last: told, binds }) = tally.wide else { return };
-        class.told = Some(Arc::clone(&told));
+        let Some(Wide { first, last, binds }) = tally.wide else { return };
+        let line = tally.line.filter(|_| !tally.unlined && first.timed);
+        let turn = line.as_ref().and_then(|line| line.turn(line.first.1));
+        let told = turn.map_or(last, |turn| Arc::new(first.with_turn(turn)));
+        let untimed = !class.told.replace(Arc::clone(&told)).is_some_and(|before| before.timed);
         if batch.arrivals_of(tally.class) == Some(class.arrivals) {
             let until = until(&first, terms, answers.now);
             class.block = Some(Block { epoch: batch.epoch, until, binds });
         }
         let fresh = std::mem::take(&mut class.fresh);
         class.fresh_due = Duration::MAX;
-        let vain: Vec<Key> = match told.retry_at.filter(|_| told.timed) {
+        // With nobody in front, a cheaper one may have its turn before.
+        let alone = line.as_ref().is_some_and(Line::is_empty);
+        let vain: Vec<Key> = match told.retry_at.filter(|_| told.timed && !alone) {
             Some(at) => class.timers.iter().take_while(|(end, _)| *end < at).map(|(_, key)| *key).collect(),
             None => Vec::new(),
         };
+        let asked = if vain.is_empty() { Vec::new() } else { batch.asked() };
         for key in vain {
             // Who was asked for has been told already.
-            let asked = |told: &Arc<Told>| told.at == answers.now;
             if let Some(waiter) = self.waiters.get(key)
                 && !waiter.place.in_flight
-                && !waiter.place.told.as_ref().is_some_and(asked)
+                && asked.binary_search(&key).is_err()
                 && let Some(waiter) = self.take(key)
             {
                 answers.refuse(waiter, told.at(answers.now));
             }
         }
+        let undecided = |waiter: &Waiter| !waiter.place.decided && !waiter.place.in_flight;
+        if let Some(line) = &line
+            && (untimed || alone || fresh.iter().any(|key| self.waiters.get(*key).is_some_and(undecided)))
+        {
+            self.tell_line(tally.class, line, &told, batch, terms, answers);
+        }
         self.decide_fresh(&fresh, &told, batch.seq, terms.view, answers);
         self.keep_fresh(tally.class, fresh);
+    }
+
+    /// Tells those of a class who were not asked for, each by its turn behind those who were.
+    fn tell_line(
+        &mut self,
+        class: u32,
+        line: &Line,
+        told: &Arc<Told>,
+        batch: &Batch,
+        terms: &Terms<'_>,
+        answers: &mut Answers<'_>,
+    ) {
+        let soon = answers.now + Duration::from_millis(1);
+        let mut latest = Arc::clone(told);
+        let mut unsure = false;
+        for (key, turn) in self.turns(class, line, batch, answers.now) {
+            unsure |= turn.is_none();
+            let turn = turn.unwrap_or(soon);
+            if latest.retry_at != Some(turn) {
+                latest = Arc::new(told.with_turn(turn));
+            }
+            self.refused(key, &latest, terms.view, answers);
+        }
+        // Those in front of it have gone, and it may fit: it is asked for at once.
+        if unsure
+            && let Some(class) = self.class_mut(class)
+            && let Some(block) = &mut class.block
+        {
+            block.until = block.until.min(soon);
+        }
+    }
+
+    /// Before when those of a class who were not asked for certainly have no turn. Each tier counts by itself: how
+    /// they will share is not known.
+    fn turns(&self, class: u32, line: &Line, batch: &Batch, now: Duration) -> Vec<(Key, Option<Duration>)> {
+        let mut turns = Vec::new();
+        let asked = batch.asked();
+        for tier in &self.tiers {
+            let (mut line, mut looked) = (line.clone(), 0);
+            let parties = tier.ring.values().filter_map(|at| tier.party(*at));
+            let mut queues: Vec<_> = (parties.flat_map(|party| &party.queues))
+                .filter(|queue| queue.class == class)
+                .filter(|queue| !queue.block.as_ref().is_some_and(|block| block.holds(self.epoch, now)))
+                .map(|queue| queue.keys.iter())
+                .collect();
+            while !queues.is_empty() && looked < MAX_LOOK {
+                // A round: a turn for each tenant.
+                queues.retain_mut(|keys| {
+                    for key in keys {
+                        looked += 1;
+                        let Some(waiter) = self.waiters.get(*key) else { continue };
+                        let place = &waiter.place;
+                        let asked = asked.binary_search(key).is_ok();
+                        if place.in_flight || asked || place.seq > batch.seq || waiter.answer.is_closed() {
+                            continue;
+                        }
+                        let cost = waiter.kind.costs.get(line.limit).copied().unwrap_or(0);
+                        let turn = line.turn(cost);
+                        turns.push((*key, turn));
+                        if turn.is_none_or(|turn| turn <= waiter.patience) && waiter.patience > now {
+                            line.keep(cost);
+                            return true;
+                        }
+                    }
+                    false
+                });
+            }
+        }
+        turns
     }
 
     /// Decides those who were not asked for but stood behind others who were, and were refused, in their stead.
@@ -280,6 +428,13 @@ impl Queues {
 }
 
 impl Batch {
+    /// Who was asked for, sorted.
+    fn asked(&self) -> Vec<Key> {
+        let mut asked = self.waiters.clone();
+        asked.sort_unstable();
+        asked
+    }
+
     fn arrivals_of(&self, class: u32) -> Option<u64> {
         self.arrivals.iter().find(|(at, _)| *at == class).map(|(_, arrivals)| *arrivals)
     }
@@ -307,7 +462,7 @@ impl Tally {
 
 fn tally(tallies: &mut Vec<Tally>, class: u32) -> &mut Tally {
     let at = tallies.iter().position(|tally| tally.class == class).unwrap_or_else(|| {
-        tallies.push(Tally { class, asked: 0, granted: 0, wide: None });
+        tallies.push(Tally { class, asked: 0, granted: 0, wide: None, line: None, unlined: false });
         tallies.len() - 1
     });
     &mut tallies[at]

@@ -175,6 +175,7 @@ impl Run {
         if let Some(batch) = &flight.batch {
             let terms = Terms {
                 view: &flight.view,
+                stand: &reply.limits,
                 age: now.saturating_sub(flight.started),
                 recheck: self.core.config.recheck,
             };

@@ -5,6 +5,7 @@
 //! | `waiter` | one caller and what it was told |
 //! | `queue`, `plan` | who waits; whom to ask for next, and how that is folded |
 //! | `decide`, `patience` | what a decision means for the queues; what time does to them |
+//! | `line` | when those behind others have their turn at the earliest |
 //! | `settle`, `lease` | settlements folded by lease; ids of leases |
 //! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
 //!
@@ -14,6 +15,7 @@ mod answers;
 mod decide;
 mod flight;
 mod lease;
+mod line;
 mod patience;
 mod plan;
 mod queue;

@@ -79,7 +79,8 @@ impl Queues {
             let told = class.and_then(|class| class.told.clone());
             let Some(waiter) = self.take(key) else { continue };
             let own = waiter.place.told.clone();
-            let latest = own.into_iter().chain(told).max_by_key(|told| told.at);
+            // Of one moment, its own is the better.
+            let latest = told.into_iter().chain(own).max_by_key(|told| told.at);
             match (latest, down) {
                 (_, Some(error)) => answers.fail(waiter, CoordinatorError::Ledger(error.clone())),
                 (Some(told), None) => answers.refuse(waiter, told.at(now)),

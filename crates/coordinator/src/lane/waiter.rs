@@ -55,21 +55,37 @@ pub(crate) struct Told {
     /// When it could be granted.
     pub(super) retry_at: Option<Duration>,
     /// Only time helps, as far as is known: a wait that ends before `retry_at` cannot succeed. What others hold (a
-    /// slot, the probe) may come back any moment.
+    /// slot, the probe, a permit that is not settled) may come back any moment.
     pub(super) timed: bool,
 }
 
 impl Told {
-    pub(super) fn new(refusal: Refusal, view: &SpecView, at: Duration) -> Self {
+    /// `stand` is what the commit's reply says of each limit.
+    pub(super) fn new(refusal: Refusal, view: &SpecView, stand: &[(i64, u64, u64)], at: Duration) -> Self {
         // What comes back in less than a millisecond is asked for in one.
         let least = Duration::from_millis(1);
         let retry_at = refusal.retry_after.map(|after| at + after.max(least));
-        let held = refusal.limit.as_ref().is_some_and(|name| {
-            let limit = view.spec.limits.iter().find(|limit| limit.name == *name);
-            limit.is_some_and(|limit| matches!(limit.kind, LimitKind::Concurrency { .. }))
+        let limit = refusal.limit.as_ref();
+        let index = limit.and_then(|name| view.spec.limits.iter().position(|limit| limit.name == *name));
+        let held = index.is_some_and(|index| match &view.spec.limits[index].kind {
+            LimitKind::Concurrency { .. } => true,
+            LimitKind::Window { .. } | LimitKind::Bucket { .. } => {
+                // What is out may be settled any moment: given back, or with a reading that names an earlier end.
+                let by_use = matches!(
+                    refusal.reason,
+                    Reason::QuotaExhausted | Reason::Reserved | Reason::TenantCapped
+                );
+                by_use && stand.get(index).is_none_or(|(_, out, _)| *out > 0)
+            }
+            LimitKind::Adaptive { .. } => false,
         });
         let timed = !held && !matches!(refusal.reason, Reason::Probing | Reason::ConcurrencyExhausted);
         Self { refusal, at, retry_at, timed }
+    }
+
+    /// The same for one whose turn comes at another moment.
+    pub(super) fn with_turn(&self, turn: Duration) -> Self {
+        Self { refusal: self.refusal.clone(), at: self.at, retry_at: Some(turn), timed: self.timed }
     }
 
     /// The refusal as it is to be told `now`.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use bursar_quota::{
-    AcquireGroup, BudgetSnapshot, BudgetSpec, Commit, Decision, LeaseId, LimitKind, Reason, Refusal,
-    ReplicaName, Scope, SettleKind, TenantName,
+    AcquireGroup, BudgetSnapshot, BudgetSpec, Commit, Decision, LeaseId, LimitKind, LimitSpec, Reason,
+    Refusal, ReplicaName, Scope, SettleKind, TenantName,
 };
 
 /// What was granted and is refused of each limit, for those behind in the same commit: nobody overtakes.
@@ -206,6 +206,19 @@ impl Book {
             }
         }
         Ok(())
+    }
+
+    /// By limit: what could be granted, what is out, what is paid.
+    pub(crate) fn stand(&self, now: Duration) -> Vec<(i64, u64, u64)> {
+        let stand = |(at, limit): (usize, &LimitSpec)| {
+            let weighs = |permit: &&Permit| permit.until(&limit.kind) > now;
+            let (out, paid): (Vec<_>, Vec<_>) = (self.leases.values().flatten().filter(weighs))
+                .partition(|permit| permit.settled.is_none() && now < permit.deadline);
+            let sum = |permits: Vec<&Permit>| permits.iter().map(|permit| permit.cost(at)).sum::<u64>();
+            let (out, paid) = (sum(out), sum(paid));
+            (i64::try_from(limit.kind.capacity()).unwrap() - i64::try_from(out + paid).unwrap(), out, paid)
+        };
+        self.spec.limits.iter().enumerate().map(stand).collect()
     }
 
     pub(crate) fn snapshot(&self) -> BudgetSnapshot {

@@ -233,6 +233,7 @@ impl FakeLedger {
                     u64::from(decision.granted) - u64::try_from(before).unwrap().min(decision.granted.into());
                 reply.decisions.push(decision);
             }
+            reply.limits = book.stand(now);
             book.waiting.insert(commit.replica.clone(), commit.waiting);
             woken = woken && book.waiting.iter().any(|(who, many)| *who != commit.replica && *many > 0);
             Ok(reply)

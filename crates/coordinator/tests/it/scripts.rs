@@ -9,7 +9,9 @@ use std::{
 use bursar_coordinator::{Acquire, Coordinator, Outcome, Settle};
 use bursar_dialect::Profiles;
 use bursar_ledger::{HostError, Reply, Script, ScriptCall, ScriptHost, ScriptLedger, Vm};
-use bursar_quota::{BoxFuture, BoxStream, BudgetSpec, Clock, Ledger, ProfileName, Reason, Settled};
+use bursar_quota::{
+    BoxFuture, BoxStream, BudgetSpec, Clock, Ledger, LimitKind, ProfileName, Reason, Settled,
+};
 use futures_util::{StreamExt, stream};
 use tokio::{sync::broadcast, time::sleep};
 
@@ -274,4 +276,107 @@ async fn replicas_settle_each_others_permits_over_the_scripts() {
         }
     }
     assert!(clock.monotonic() < ms(100));
+}
+
+/// A budget of one aligned window that responses speak of.
+fn aligned(capacity: u64, span: Duration) -> BudgetSpec {
+    let kind = LimitKind::Window { capacity, window: span, aligned: true, on_clock: false };
+    let mut spec = budget(vec![limit("w", kind)]);
+    spec.send_within = secs(1);
+    spec
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_that_names_an_earlier_end_lets_who_waits_through() {
+    let clock = Arc::new(TokioClock::new());
+    let replicas = replicas(&clock, &["r1"]);
+    let coordinator = &replicas[0];
+    coordinator.put_budget(aligned(5, secs(20))).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(coordinator.acquire(ask()).await.unwrap());
+    }
+    let waiting = spawn(coordinator, patient(secs(15))).await;
+    let impatient = refused(coordinator.acquire(ask()).await);
+    assert!(impatient.retry_after.is_some_and(|after| after >= secs(20)), "{impatient:?}");
+    assert!(!waiting.is_finished(), "a settlement may say more");
+    let headers = [("RateLimit-Limit", "5"), ("RateLimit-Remaining", "0"), ("RateLimit-Reset", "2")];
+    for granted in &held {
+        coordinator.settle(settle(granted, answered(200, &headers))).await.unwrap();
+    }
+    settle_down().await;
+    assert!(!waiting.is_finished());
+    let granted = waiting.await.unwrap().unwrap();
+    assert!(granted.waited >= secs(2) && granted.waited < secs(5), "{granted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_nothing_is_out_a_wait_in_vain_ends() {
+    let clock = Arc::new(TokioClock::new());
+    let replicas = replicas(&clock, &["r1", "r2"]);
+    replicas[0].put_budget(aligned(5, secs(20))).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(replicas[0].acquire(ask()).await.unwrap());
+    }
+    // Ten, of whom not all are asked for in one commit; on a replica that settles nothing itself.
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(spawn(&replicas[1], patient(secs(15))).await);
+    }
+    for granted in &held {
+        settle_down().await;
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
+        replicas[0].settle(settle(granted, answered(200, &[]))).await.unwrap();
+    }
+    settle_down().await;
+    assert!(clock.monotonic() < ms(100));
+    for waiting in waiting {
+        assert!(waiting.is_finished());
+        let refusal = refused(waiting.await.unwrap());
+        assert_eq!(refusal.reason, Reason::QuotaExhausted);
+        assert!(refusal.retry_after.is_some_and(|after| after > secs(15)), "{refusal:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_only_those_wait_who_have_a_turn_in_time() {
+    let clock = Arc::new(TokioClock::new());
+    let replicas = replicas(&clock, &["r1"]);
+    let coordinator = &replicas[0];
+    let bucket = LimitKind::Bucket { capacity: 5, refill_per_second: 2.0 };
+    // In 5 s a window of 3 s gives back once, a bucket ten times one.
+    for (kind, turns) in [(window(5, secs(3)), 5), (bucket, 10)] {
+        coordinator.delete_budget(&name()).await.unwrap();
+        coordinator.put_budget(budget(vec![limit("w", kind)])).await.unwrap();
+        for _ in 0..5 {
+            let granted = coordinator.acquire(ask()).await.unwrap();
+            coordinator.settle(settle(&granted, answered(200, &[]))).await.unwrap();
+        }
+        let start = clock.monotonic();
+        let mut asked = Vec::new();
+        for _ in 0..20 {
+            let coordinator = coordinator.clone();
+            asked.push(tokio::spawn(async move { coordinator.acquire(patient(secs(5))).await }));
+        }
+        settle_down().await;
+        assert_eq!(clock.monotonic(), start);
+        assert_eq!(asked.iter().filter(|asked| asked.is_finished()).count(), 20 - turns);
+        let mut granted = 0;
+        for asked in asked {
+            match asked.await.unwrap() {
+                Ok(permit) => {
+                    // Settled at once: it takes no more than its place.
+                    coordinator.settle(settle(&permit, answered(200, &[]))).await.unwrap();
+                    granted += 1;
+                }
+                refusal => {
+                    let after = refused(refusal).retry_after.unwrap();
+                    assert!(after > secs(5) && after < ms(6100), "{after:?}");
+                }
+            }
+        }
+        // A slot or two of the ledger's clock may cost the bucket's last one its turn.
+        assert!(granted + 1 >= turns && granted <= turns, "{granted} of {turns}");
+    }
 }

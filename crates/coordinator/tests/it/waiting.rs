@@ -22,7 +22,7 @@ async fn who_does_not_wait_gets_one_decision_and_its_refusal() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_cannot_succeed_is_refused_at_once() {
     let (world, coordinator) = one(vec![limit("w", window(1, secs(60)))]);
-    let _granted = coordinator.acquire(ask()).await.unwrap();
+    use_up(&coordinator, 1).await;
     let start = world.clock.monotonic();
     let refusal = refused(coordinator.acquire(patient(secs(59))).await);
     assert_eq!((refusal.reason, refusal.retry_after), (Reason::QuotaExhausted, Some(secs(60))));
@@ -121,8 +121,12 @@ async fn one_class_does_not_hold_up_another() {
 
 #[tokio::test(start_paused = true)]
 async fn those_at_the_back_of_a_long_queue_are_told_as_well() {
-    let (world, coordinator) = one(vec![limit("w", window(1, secs(60)))]);
-    let _granted = coordinator.acquire(ask()).await.unwrap();
+    let tokens = UnitName::new("tokens").unwrap();
+    let mut limit = limit("w", window(3000, secs(60)));
+    limit.unit = tokens.clone();
+    let (world, coordinator) = one(vec![limit]);
+    let granted = coordinator.acquire(Acquire { costs: vec![(tokens, 3000)], ..ask() }).await.unwrap();
+    coordinator.settle(settle(&granted, answered(200, &[]))).await.unwrap();
     let patient = patient(secs(600));
     let waiting: Vec<_> = (0..3000)
         .map(|_| {
@@ -306,4 +310,131 @@ async fn waits_end_in_time_though_the_ledger_is_slow() {
     // What was granted too late is given back.
     sleep(secs(60)).await;
     assert_eq!(world.ledger.counts(), (2, 1, 1 - 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_permits_are_out_a_wait_is_not_in_vain() {
+    let (world, coordinator) = one(vec![limit("w", window(2, secs(60)))]);
+    let first = coordinator.acquire(ask()).await.unwrap();
+    let second = coordinator.acquire(ask()).await.unwrap();
+    let lucky = spawn(&coordinator, patient(secs(30))).await;
+    let unlucky = spawn(&coordinator, patient(secs(20))).await;
+    assert!(!lucky.is_finished() && !unlucky.is_finished());
+    sleep(secs(5)).await;
+    coordinator.settle(not_sent(&first)).await.unwrap();
+    let third = lucky.await.unwrap().unwrap();
+    assert_eq!(third.waited, secs(5));
+    // Once nothing is out any more only time helps, and there is not enough of it.
+    coordinator.settle(settle(&second, answered(200, &[]))).await.unwrap();
+    settle_down().await;
+    assert!(!unlucky.is_finished());
+    sleep(secs(1)).await;
+    coordinator.settle(settle(&third, answered(200, &[]))).await.unwrap();
+    let start = world.clock.monotonic();
+    let refusal = refused(unlucky.await.unwrap());
+    assert_eq!((refusal.reason, refusal.retry_after), (Reason::QuotaExhausted, Some(secs(54))));
+    assert_eq!(world.clock.monotonic(), start);
+}
+
+/// Uses up a window and settles all of it.
+async fn use_up(coordinator: &bursar_coordinator::Coordinator, count: usize) {
+    for _ in 0..count {
+        let granted = coordinator.acquire(ask()).await.unwrap();
+        coordinator.settle(settle(&granted, answered(200, &[]))).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_turn_in_time_is_refused_at_once() {
+    // All at once, and one after the other: folded in one group, or told in others' stead.
+    for at_once in [true, false] {
+        let (world, coordinator) = one(vec![limit("w", window(5, secs(3)))]);
+        use_up(&coordinator, 5).await;
+        let start = world.clock.monotonic();
+        let mut asked = Vec::new();
+        for _ in 0..20 {
+            let waiting = coordinator.clone();
+            asked.push(tokio::spawn(async move { waiting.acquire(patient(secs(5))).await }));
+            if !at_once {
+                settle_down().await;
+            }
+        }
+        settle_down().await;
+        assert_eq!(world.clock.monotonic(), start);
+        assert_eq!(asked.iter().filter(|asked| asked.is_finished()).count(), 15, "{at_once}");
+        let (mut granted, mut later) = (0, 0);
+        for asked in asked {
+            match asked.await.unwrap() {
+                Ok(permit) => {
+                    assert!(permit.waited >= secs(3) && permit.waited < ms(3010), "{permit:?}");
+                    granted += 1;
+                }
+                refusal => {
+                    let refusal = refused(refusal);
+                    assert_eq!(refusal.reason, Reason::QuotaExhausted);
+                    // Who is refused is in nobody's way: the next one's turn would be the same.
+                    assert_eq!(refusal.retry_after, Some(secs(6)));
+                    later += 1;
+                }
+            }
+        }
+        assert_eq!((granted, later), (5, 15));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_tenant_has_its_turns_before_others_wait_in_vain() {
+    let (_world, coordinator) = one(vec![limit("w", window(4, secs(3)))]);
+    use_up(&coordinator, 4).await;
+    let mut asked = Vec::new();
+    for n in 0..40 {
+        let who = if n < 30 { "many" } else { "few" };
+        let ask = Acquire { tenant: tenant(who), ..patient(secs(7)) };
+        let coordinator = coordinator.clone();
+        asked.push((who, tokio::spawn(async move { coordinator.acquire(ask).await })));
+    }
+    settle_down().await;
+    let (mut many, mut few) = (0, 0);
+    for (who, asked) in asked {
+        let granted = usize::from(asked.await.unwrap().is_ok());
+        if who == "many" { many += granted } else { few += granted }
+    }
+    assert_eq!((many, few), (4, 4), "two windows' worth");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_vain_is_not_in_the_way_of_others() {
+    let (_world, coordinator) = one(vec![limit("w", window(5, secs(3)))]);
+    use_up(&coordinator, 5).await;
+    let mut asked = Vec::new();
+    for n in 0..20 {
+        let ask = Acquire { tenant: tenant(["a", "b"][n % 2]), ..patient(secs([1, 5][n % 2])) };
+        let coordinator = coordinator.clone();
+        asked.push(tokio::spawn(async move { coordinator.acquire(ask).await }));
+    }
+    settle_down().await;
+    assert_eq!(asked.iter().filter(|asked| asked.is_finished()).count(), 15);
+    let results = join_all(asked).await;
+    assert_eq!(results.iter().filter(|result| matches!(result, Ok(Ok(_)))).count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cheap_call_behind_a_dear_one_that_waits_in_vain_is_asked_for_again() {
+    let tokens = UnitName::new("tokens").unwrap();
+    let mut limit = limit("t", window(100, secs(60)));
+    limit.unit = tokens.clone();
+    let (_world, coordinator) = one(vec![limit]);
+    let cost = |cost, who, wait| Acquire {
+        costs: vec![(tokens.clone(), cost)],
+        tenant: tenant(who),
+        ..patient(secs(wait))
+    };
+    let granted = coordinator.acquire(cost(60, "a", 1)).await.unwrap();
+    coordinator.settle(settle(&granted, answered(200, &[]))).await.unwrap();
+    let (dear, cheap) = (coordinator.clone(), coordinator.clone());
+    let (dear_ask, cheap_ask) = (cost(90, "b", 5), cost(10, "c", 5));
+    let dear = tokio::spawn(async move { dear.acquire(dear_ask).await });
+    let cheap = tokio::spawn(async move { cheap.acquire(cheap_ask).await });
+    assert_eq!(refused(dear.await.unwrap()).retry_after, Some(secs(60)));
+    assert!(cheap.await.unwrap().unwrap().waited < ms(5));
 }
