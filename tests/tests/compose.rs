@@ -1,6 +1,7 @@
 //! `deploy/compose.yaml`, brought up with images of this build, and taken down again.
 //!
 //! `cargo xtask test --only compose` builds the images and says by variables what they are called.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code: it ends where it cannot go on")]
 
 use std::{
     io::{Read as _, Write as _},

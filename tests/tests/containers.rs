@@ -1,6 +1,7 @@
 //! Two replicas and their store as containers, on a network of their own, reached through published ports.
 //!
 //! `cargo xtask test --only containers` builds the images and says by variables what they are called.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code: it ends where it cannot go on")]
 
 use std::{process::Command, time::Duration};
 

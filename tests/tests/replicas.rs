@@ -1,4 +1,5 @@
 //! Two replicas of the real binary over one real Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it cannot go on")]
 
 use std::{
     sync::Arc,

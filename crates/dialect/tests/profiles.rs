@@ -37,7 +37,7 @@ fn autotask_has_its_three_limits() {
         [
             ("requests", LimitKind::Window { capacity: 600, window: minute, aligned: true, on_clock: false }),
             ("auth", LimitKind::Window { capacity: 10, window: minute, aligned: false, on_clock: false }),
-            ("concurrency", LimitKind::Concurrency { capacity: 3, linger: Duration::from_millis(250) }),
+            ("concurrency", LimitKind::Concurrency { capacity: 3, linger: Duration::from_millis(100) }),
         ]
     );
     let readings: Vec<_> = budget.limits.iter().map(|limit| limit.readings).collect();

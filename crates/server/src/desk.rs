@@ -4,7 +4,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use bursar_coordinator::{Acquire, AcquireError, Coordinator, Granted, Outcome, Settle};
 use bursar_dialect::Profiles;
-use bursar_quota::{BudgetName, Clock, Reason, Refusal};
+use bursar_quota::{BudgetName, Clock, LimitSnapshot, Reason, Refusal};
 use bursar_wire::v1::{self, acquire_response};
 use futures_util::future::{OptionFuture, join};
 use tokio::sync::oneshot;
@@ -48,11 +48,29 @@ impl Desk {
         let result = match result {
             Ok(granted) => acquire_response::Result::Permit(convert::acquire::permit(&granted)),
             Err(AcquireError::Refused(refusal)) => {
-                acquire_response::Result::Refusal(convert::refusal::refusal(&budget, &refusal))
+                let mut answer = convert::refusal::refusal(&budget, &refusal);
+                if refusal.reason == Reason::CostAboveCapacity {
+                    answer.message.push_str(&self.bound_of(&budget, &refusal).await);
+                }
+                acquire_response::Result::Refusal(answer)
             }
             Err(AcquireError::Failed(error)) => return Err(error.into()),
         };
         Ok(v1::AcquireResponse { settled, result: Some(result) })
+    }
+
+    /// What a limit can give at most, for a message; empty where that cannot be read.
+    async fn bound_of(&self, budget: &BudgetName, refusal: &Refusal) -> String {
+        let Ok(stored) = self.coordinator.get_budget(budget).await else { return String::new() };
+        let of = |limit: &&LimitSnapshot| Some(&limit.limit) == refusal.limit.as_ref();
+        let unit = |limit: &LimitSnapshot| {
+            let spec = stored.spec.limits.iter().find(|spec| spec.name == limit.limit);
+            spec.map_or_else(String::new, |spec| format!("costs[{}]", spec.unit))
+        };
+        let found = stored.snapshot.limits.iter().find(of);
+        found.map_or_else(String::new, |limit| {
+            format!("; {} is at most {}, less what is reserved for others", unit(limit), limit.capacity)
+        })
     }
 
     /// A settlement that rides along fails by itself: the acquire goes on.

@@ -28,7 +28,7 @@ pub struct Options {
     pub max_streams: u32,
     /// The most acquires under way on a session; those beyond get RESOURCE_EXHAUSTED. Default 4,096.
     pub session_acquires: usize,
-    /// The longest request message in bytes; a longer one is OUT_OF_RANGE. Default 1 MiB.
+    /// The longest request message in bytes; a longer one is OUT_OF_RANGE. Default 4 MiB.
     pub request_bytes_max: usize,
     /// How often an idle connection is pinged. Default 30 s.
     pub keepalive_interval: Duration,
@@ -67,7 +67,7 @@ impl Options {
             max_connections: 10_000,
             max_streams: 4096,
             session_acquires: 4096,
-            request_bytes_max: 1024 * 1024,
+            request_bytes_max: 4 * 1024 * 1024,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             handshake_timeout: Duration::from_secs(10),

@@ -1,7 +1,14 @@
 //! The wire contract, generated from `proto/bursar/v1`. Nothing else lives here.
 
 /// `bursar.v1`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+#[allow(
+    rustdoc::invalid_html_tags,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod v1 {
     tonic::include_proto!("bursar.v1");
 }

@@ -117,7 +117,10 @@ impl Run {
     }
 
     fn text(&self) -> String {
-        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        // Whoever calls us with Cargo has it on the PATH.
+        let program = self.command.get_program();
+        let program = if Path::new(program).ends_with("cargo") { "cargo".as_ref() } else { program };
+        let words = std::iter::once(program).chain(self.command.get_args());
         words.map(quoted).collect::<Vec<_>>().join(" ")
     }
 

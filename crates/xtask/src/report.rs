@@ -67,11 +67,6 @@ impl Report {
         self.entries.iter().any(|entry| entry.verdict == *verdict)
     }
 
-    /// Whether a step has been run, and found nothing wrong.
-    pub(crate) fn passed(&self, step: Step) -> bool {
-        self.entries.iter().any(|entry| entry.step == step && entry.verdict == Verdict::Passed)
-    }
-
     /// Whether all that was asked for passed; `allow_missing`: or could not run.
     pub(crate) fn good(&self, allow_missing: bool) -> bool {
         !self.has(&Verdict::Failed) && (allow_missing || !self.has(&Verdict::NotRun))

@@ -67,6 +67,7 @@ prop_compose! {
         kind in Just(kind),
     ) -> LimitSpec {
         let shared = !matches!(kind, LimitKind::Adaptive { .. });
+        let readings = readings && matches!(kind, LimitKind::Window { .. } | LimitKind::Bucket { .. });
         LimitSpec {
             unit, classes, default_cost, readings,
             counted_at: if completion { CountedAt::Completion } else { CountedAt::Start },

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{Context, Done, Step};
+use super::{Context, Done};
 use crate::{
     command::{Run, Trouble, on_path},
     tools::{HADOLINT, JSON_SCHEMA, KUBERNETES_VALIDATE, Venv},
@@ -46,10 +46,9 @@ pub(super) fn run(context: &mut Context<'_>) -> Done {
     Ok("images, compose, manifests, configurations, unit".to_owned())
 }
 
-/// The binary: what the tests have just built, or else built for this.
+/// The binary: the one that the tests of this run ran, or else built for this.
 fn bursar(context: &Context<'_>) -> Result<PathBuf, Trouble> {
-    let tested = context.report.passed(Step::Test);
-    if !tested {
+    if context.report.tests.passed == 0 {
         context.workspace.cargo(&context.console).args(["build", "--package", "bursar"]).stream()?;
     }
     Ok(context.workspace.target().join("debug/bursar"))
