@@ -211,8 +211,11 @@ async fn an_unreachable_store_says_when_to_try_again() {
 async fn too_long_a_message_and_no_timeout() {
     let server = start(1).await;
     let mut permits = server.permits().await;
-    let request = v1::AcquireRequest { request_id: "x".repeat(1024 * 1024), ..acquire() };
+    let request = v1::AcquireRequest { request_id: "x".repeat(4 * 1024 * 1024), ..acquire() };
     assert_eq!(soon(permits.acquire(request)).await.unwrap_err().code(), Code::OutOfRange);
+    // What can be read names its field, however far beyond the field's own bound it is.
+    let request = v1::AcquireRequest { request_id: "x".repeat(2 * 1024 * 1024), ..acquire() };
+    assert_eq!(violation(&soon(permits.acquire(request)).await.unwrap_err()).0, "request_id");
     let mut request = Request::new(acquire());
     request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
     assert_eq!(violation(&soon(permits.acquire(request)).await.unwrap_err()).0, "grpc-timeout");
