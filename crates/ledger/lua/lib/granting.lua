@@ -279,7 +279,6 @@ local function again(ctx, group, l)
   local t = weigh(ctx, group)
   if t.may_go > 0 then
     -- By now it would fit; in a lease of its own.
-    t.may_go, t.binds = 0, {}
     for i = 1, #ctx.budget.limits do
       ctx.ahead[i] = ctx.ahead[i] + left * limits.weigh(ctx.budget.limits[i], group.costs[i])
     end
