@@ -127,3 +127,24 @@ fn use_is_accounted_by_tenant_tier_and_class() {
     assert_eq!(of("class", "default"), Some(300), "what was not sent is no use");
     assert_eq!(usage.iter().filter(|u| u.dimension == "tenant").count(), 257);
 }
+
+#[test]
+fn a_capped_tenant_holds_what_it_took_of_a_bucket_settled_or_not() {
+    let kind = LimitKind::Bucket { capacity: 10, refill_per_second: 0.01 };
+    let mut limit = LimitSpec::new(LimitName::new("b").unwrap(), kind);
+    limit.caps = vec![Cap { tenant: None, amount: 2 }];
+    let mut bench = Bench::new(&budget(vec![limit]));
+    assert_eq!(ask(&mut bench, "a", Tier::Standard, 5), (2, Some(Reason::TenantCapped)));
+    // Past the moment at which they may no longer be sent.
+    bench.now += 6_000;
+    assert_eq!(ask(&mut bench, "a", Tier::Standard, 1), (0, Some(Reason::TenantCapped)));
+    assert_eq!(ask(&mut bench, "b", Tier::Standard, 1).0, 1);
+}
+
+#[test]
+fn what_must_be_settled_sooner_must_be_sent_sooner() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    let group = bench.acquire(1, 1, 100);
+    let decision = bench.commit(Vec::new(), vec![group]).decisions.remove(0);
+    assert_eq!((decision.granted, decision.send_within_ms, decision.deadline_ms), (1, 100, 100));
+}
