@@ -31,7 +31,7 @@ pub struct Standing {
     pub rule: usize,
     /// Its capacity.
     pub capacity: u64,
-    /// What remains of it.
+    /// What it says to remain of it ([`Model::named_remaining`]).
     pub remaining: u64,
     /// The reset that it names ([`Model::named_reset`]).
     pub reset: Option<Duration>,
@@ -113,7 +113,7 @@ impl Account {
         Some(Standing {
             rule,
             capacity: model.capacity(),
-            remaining: model.remaining(now),
+            remaining: model.named_remaining(now),
             reset: model.named_reset(now),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Model, from_nanos, nanos};
+use super::{Model, common_divisor, from_nanos, nanos};
 
 /// A bucket of `capacity` that refills `amount` every `period`, evenly. Exact: it keeps what is missing in the unit's
 /// `period`-th part, in nanoseconds.
@@ -39,6 +39,17 @@ impl Model for LeakyBucket {
         self.refill(now);
         let missing = u64::try_from(self.missing.div_ceil(self.period)).unwrap_or(u64::MAX);
         self.capacity.saturating_sub(missing)
+    }
+
+    fn resize(&mut self, now: Duration, capacity: u64) {
+        self.refill(now);
+        let capacity = capacity.max(1);
+        let (amount, period) =
+            (self.amount * u128::from(capacity), self.period * u128::from(self.capacity.max(1)));
+        let shared = common_divisor(amount, period);
+        // What is missing stays, rounded up to the new parts.
+        self.missing = (self.missing * (period / shared)).div_ceil(self.period);
+        (self.amount, self.period, self.capacity) = (amount / shared, period / shared, capacity);
     }
 
     fn charge(&mut self, now: Duration, cost: u64) {

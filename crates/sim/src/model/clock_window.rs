@@ -54,6 +54,10 @@ impl Model for ClockWindow {
         self.capacity.saturating_sub(self.used)
     }
 
+    fn resize(&mut self, _now: Duration, capacity: u64) {
+        self.capacity = capacity.max(1);
+    }
+
     fn charge(&mut self, now: Duration, cost: u64) {
         self.turn(now);
         self.used = self.used.saturating_add(cost);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Model, from_nanos, nanos};
+use super::{Model, common_divisor, from_nanos, nanos};
 
 /// The generic cell rate algorithm: a theoretical arrival time that each call moves on by its emission interval
 /// (`period / amount`), and a tolerance of `capacity` intervals. It accepts what a [`LeakyBucket`](super::LeakyBucket)
@@ -40,6 +40,18 @@ impl Model for Gcra {
     fn remaining(&mut self, now: Duration) -> u64 {
         let ahead = self.arrival.saturating_sub(self.scaled(now));
         u64::try_from(self.tolerance().saturating_sub(ahead) / self.interval).unwrap_or(u64::MAX)
+    }
+
+    fn resize(&mut self, now: Duration, capacity: u64) {
+        let capacity = capacity.max(1);
+        let ahead = self.arrival.saturating_sub(self.scaled(now));
+        let (amount, interval) =
+            (self.amount * u128::from(capacity), self.interval * u128::from(self.capacity.max(1)));
+        let shared = common_divisor(amount, interval);
+        // As many intervals ahead as before, each as long as the new ones are.
+        let ahead = (ahead * (interval / shared)).div_ceil(self.interval);
+        (self.amount, self.interval, self.capacity) = (amount / shared, interval / shared, capacity);
+        self.arrival = self.scaled(now) + ahead;
     }
 
     fn charge(&mut self, now: Duration, cost: u64) {

@@ -23,8 +23,10 @@ mod concurrency;
 mod first_call;
 mod gcra;
 mod rolling;
+mod sub_windows;
 #[cfg(test)]
 mod tests;
+mod weighted;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -35,6 +37,8 @@ pub use concurrency::Concurrency;
 pub use first_call::FirstCallWindow;
 pub use gcra::Gcra;
 pub use rolling::RollingLog;
+pub use sub_windows::SubWindows;
+pub use weighted::WeightedWindows;
 
 /// What an upstream does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,15 @@ pub trait Model: Debug + Send {
 
     /// What a call could cost at most to be accepted at `now`. What a response that was made now would say.
     fn remaining(&mut self, now: Duration) -> u64;
+
+    /// What implementations of this rule are seen to send as what remains, true or not.
+    fn named_remaining(&mut self, now: Duration) -> u64 {
+        self.remaining(now)
+    }
+
+    /// From `now` on the capacity is another one, at least 1. What counts goes on counting; a bucket refills in
+    /// proportion.
+    fn resize(&mut self, now: Duration, capacity: u64);
 
     /// Counts `cost` at `now` whether it fits or not: an accepted call, or a refused one where refusals count.
     fn charge(&mut self, now: Duration, cost: u64);
@@ -83,6 +96,11 @@ pub trait Model: Debug + Send {
             Verdict::Refused
         }
     }
+}
+
+/// The greatest number that divides both; that of 0 and `n` is `n`.
+fn common_divisor(a: u128, b: u128) -> u128 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
 /// Whole nanoseconds; saturates after 584 years.

@@ -44,6 +44,11 @@ impl Model for RollingLog {
         self.capacity.saturating_sub(self.used)
     }
 
+    /// Where refusals count: those beyond the old capacity are not known any more to a greater one.
+    fn resize(&mut self, _now: Duration, capacity: u64) {
+        self.capacity = capacity.max(1);
+    }
+
     fn charge(&mut self, now: Duration, cost: u64) {
         self.turn(now);
         // A call that costs more than all there is fills the log as well as one that costs just that.

@@ -165,6 +165,118 @@ proptest! {
     }
 
     #[test]
+    fn two_weighted_windows_take_the_older_one_to_have_been_even(
+        history in history(), capacity in 1_u64..8, window in 100_u64..900, phase in 0_u64..2000, asked in 1_u64..9,
+    ) {
+        let index = |at: u64| (at + window - phase % window) / window;
+        // By definition, in parts of a window: what this one holds in full, the one before by what is left of this one.
+        let weight = |accepted: &[(u64, u64)], now: u64| {
+            let of = |i: u64| accepted.iter().filter(|(at, _)| index(*at) == i).map(|(_, cost)| cost).sum::<u64>();
+            let left = phase % window + index(now) * window - now;
+            let before = if index(now) == 0 { 0 } else { of(index(now) - 1) };
+            of(index(now)) * window + before * left
+        };
+        let mut model = WeightedWindows::new(capacity, ms(window), ms(phase));
+        let accepted = play(&mut model, &history, |accepted, now, cost| {
+            weight(accepted, now) + cost * window <= capacity * window
+        })?;
+        let now = history.iter().map(|(gap, _)| gap).sum();
+        let end = phase % window + index(now) * window;
+        match model.named_reset(ms(now)) {
+            Some(reset) if reset < ms(end) => {
+                prop_assert!(reset > ms(now));
+                prop_assert!(model.clone().remaining(reset) > model.remaining(ms(now)));
+            }
+            Some(reset) => prop_assert_eq!(reset, ms(end)),
+            None => prop_assert_eq!(weight(&accepted, now), 0),
+        }
+        fits_at_is_exact(&mut model, now, asked)?;
+    }
+
+    #[test]
+    fn a_window_enforced_in_parts_holds_its_share_in_each(
+        history in history(), share in 1_u64..4, parts in 1_u32..6, part in 50_u64..300, phase in 0_u64..2000, asked in 1_u64..16,
+    ) {
+        let (window, capacity) = (part * u64::from(parts), share * u64::from(parts));
+        let mut model = SubWindows::new(capacity, ms(window), parts, ms(phase));
+        let in_same = |accepted: &[(u64, u64)], now: u64, length: u64| -> u64 {
+            let index = |at: u64| (at + length - phase % length) / length;
+            accepted.iter().filter(|(at, _)| index(*at) == index(now)).map(|(_, cost)| cost).sum()
+        };
+        let accepted = play(&mut model, &history, |accepted, now, cost| {
+            in_same(accepted, now, part) + cost <= share && in_same(accepted, now, window) + cost <= capacity
+        })?;
+        let now = history.iter().map(|(gap, _)| gap).sum();
+        prop_assert_eq!(model.named_remaining(ms(now)), capacity - in_same(&accepted, now, window));
+        let end = model.window_end(ms(now)).unwrap();
+        prop_assert_eq!(model.clone().named_remaining(end), capacity);
+        if let Some(at) = model.fits_at(ms(now), asked) {
+            prop_assert!(at >= ms(now) && model.clone().fits(at, asked));
+            prop_assert!(at == ms(now) || !model.clone().fits(at - Duration::from_nanos(1), asked));
+        } else {
+            prop_assert!(asked > share);
+        }
+    }
+
+    #[test]
+    fn a_capacity_that_changes_leaves_what_counts(
+        before in history(), after in history(), old in 1_u64..8, new in 1_u64..8, window in 100_u64..900, phase in 0_u64..2000,
+    ) {
+        let full = 100_000;
+        type Pair = (&'static str, Box<dyn Model>, Box<dyn Model>);
+        let models: [Pair; 4] = [
+            ("clock", Box::new(ClockWindow::new(old, ms(window), ms(phase))), Box::new(ClockWindow::new(full, ms(window), ms(phase)))),
+            ("first call", Box::new(FirstCallWindow::new(old, ms(window))), Box::new(FirstCallWindow::new(full, ms(window)))),
+            ("rolling", Box::new(RollingLog::new(old, ms(window))), Box::new(RollingLog::new(full, ms(window)))),
+            ("weighted", Box::new(WeightedWindows::new(old, ms(window), ms(phase))), Box::new(WeightedWindows::new(full, ms(window), ms(phase)))),
+        ];
+        for (name, mut model, mut counter) in models {
+            // What is used is counted by the same rule with more than anybody uses.
+            let (mut now, mut capacity) = (0, old);
+            for (i, (gap, cost)) in before.iter().chain(&after).enumerate() {
+                now += gap;
+                if i == before.len() {
+                    model.resize(ms(now), new);
+                    capacity = new;
+                }
+                let used = full - counter.remaining(ms(now));
+                prop_assert_eq!(model.remaining(ms(now)), capacity.saturating_sub(used), "{}", name);
+                if model.call(ms(now), *cost) == Verdict::Accepted {
+                    counter.charge(ms(now), *cost);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_changes_keeps_what_is_missing_and_refills_in_proportion(
+        before in history(), after in history(), old in 1_u64..8, new in 1_u64..8, rate in 1_u64..5, period in 1_u64..2000,
+    ) {
+        let mut bucket = LeakyBucket::new(old, old * rate, ms(period));
+        let mut cells = Gcra::new(old, old * rate, ms(period));
+        // By definition, in parts of which a unit has `period` nanoseconds' worth.
+        let (mut missing, mut seen, mut now, mut capacity) = (0_u64, 0, 0, old);
+        let nano_period = period * 1_000_000;
+        for (i, (gap, cost)) in before.iter().chain(&after).enumerate() {
+            now += gap;
+            missing = missing.saturating_sub((now - seen) * 1_000_000 * capacity * rate);
+            seen = now;
+            if i == before.len() {
+                bucket.resize(ms(now), new);
+                cells.resize(ms(now), new);
+                capacity = new;
+            }
+            let remaining = capacity.saturating_sub(missing.div_ceil(nano_period));
+            prop_assert_eq!(bucket.remaining(ms(now)), remaining);
+            prop_assert_eq!(cells.remaining(ms(now)), remaining);
+            let fits = *cost <= remaining;
+            prop_assert_eq!(bucket.call(ms(now), *cost) == Verdict::Accepted, fits);
+            prop_assert_eq!(cells.call(ms(now), *cost) == Verdict::Accepted, fits);
+            missing += if fits { cost * nano_period } else { 0 };
+        }
+    }
+
+    #[test]
     fn a_slot_is_taken_from_its_start_until_it_has_lingered(
         steps in proptest::collection::vec((0_u64..50, any::<bool>()), 1..120), capacity in 1_usize..5, linger in 0_u64..80,
     ) {
