@@ -26,8 +26,8 @@ pub(crate) fn open(
 ) -> Result<Arc<dyn Ledger>, Failure> {
     match store {
         Store::Embedded => {
-            let host = Embedded::new(clock).map_err(|error| Failure::doing("store", error))?;
-            Ok(Arc::new(ScriptLedger::new(host, EMBEDDED_PREFIX)))
+            let host = Embedded::new(Arc::clone(&clock)).map_err(|error| Failure::doing("store", error))?;
+            Ok(Arc::new(ScriptLedger::new(host, EMBEDDED_PREFIX, clock)))
         }
         Store::Redis(redis) => {
             let mut config = redis.config.clone();
@@ -48,7 +48,7 @@ pub(crate) fn open(
             let prefix = config.prefix.clone();
             let host =
                 RedisHost::connect(config).map_err(|error| Failure::Failed(format!("store.{error}")))?;
-            Ok(Arc::new(ScriptLedger::new(host, &prefix)))
+            Ok(Arc::new(ScriptLedger::new(host, &prefix, clock)))
         }
     }
 }

@@ -40,7 +40,9 @@ fn with_nothing_configured_a_permit_is_acquired_settled_and_counted() {
     assert_eq!(stands["budget"]["name"], "autotask");
     assert_eq!(stands["status"]["granted"], 1);
     assert_eq!(stands["status"]["settled"], 1);
-    assert_eq!(stands["status"]["limits"][0]["available"], 450);
+    // The 149 that are not ours are somebody's: some of what is left is kept back for more of them, the later the more.
+    let limit = &stands["status"]["limits"][0];
+    assert_eq!(limit["available"].as_i64().unwrap() + limit["reserved"].as_i64().unwrap(), 450, "{limit}");
     let told = server.run(&["budgets", "get", "autotask"]);
     assert!(String::from_utf8_lossy(&told.stdout).contains("1 granted, 1 settled"), "{told:?}");
 

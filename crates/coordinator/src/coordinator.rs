@@ -174,6 +174,7 @@ impl Coordinator {
             }
             // The look-in covers a caller that came in between.
             tokio::select! {
+                biased;
                 () = told => {}
                 () = sleep(Duration::from_millis(50)) => {}
             }

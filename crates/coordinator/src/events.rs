@@ -17,12 +17,14 @@ pub(crate) async fn listen(core: Arc<Core>, watchers: broadcast::Sender<LedgerEv
     let mut events = core.ledger.events();
     loop {
         tokio::select! {
+            biased;
             () = core.stop.cancelled() => return,
             event = events.next() => match event {
                 Some(event) => pass_on(&core, &watchers, event),
                 None => {
                     tracing::warn!("the ledger's events ended; listening again");
                     tokio::select! {
+                        biased;
                         () = core.stop.cancelled() => return,
                         () = sleep(PAUSE) => {}
                     }
@@ -48,9 +50,13 @@ fn pass_on(core: &Arc<Core>, watchers: &broadcast::Sender<LedgerEvent>, event: L
                 lane.spec.clear();
                 lane.respec();
             }
-            EventKind::Paused { .. } | EventKind::ThresholdCrossed { .. } | EventKind::ForeignUse { .. } => {}
+            EventKind::Paused { .. }
+            | EventKind::ThresholdCrossed { .. }
+            | EventKind::ForeignUse { .. }
+            | EventKind::RungChanged { .. } => {}
         }
     }
+    core.metrics.heard(&event);
     if event.kind != EventKind::Wake {
         // Nobody watches: that is no error.
         let _ = watchers.send(event);

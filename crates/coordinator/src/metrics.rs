@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{BudgetName, ClassName, Reason, TenantName, Tier};
+use bursar_quota::{BudgetName, ClassName, EventKind, LedgerEvent, LimitName, Reason, TenantName, Tier};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{
@@ -84,6 +84,20 @@ pub(crate) struct WaitLabels {
     tier: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LimitLabels {
+    budget: Name<BudgetName>,
+    limit: Name<LimitName>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RungLabels {
+    budget: Name<BudgetName>,
+    limit: Name<LimitName>,
+    from: &'static str,
+    to: &'static str,
+}
+
 impl Labels for CallLabels {
     fn other(&self) -> Self {
         Self { budget: Name(None), tenant: Name(None), tier: self.tier, class: Name(None) }
@@ -118,6 +132,18 @@ impl Labels for SettledLabels {
 impl Labels for WaitLabels {
     fn other(&self) -> Self {
         Self { budget: Name(None), tier: self.tier }
+    }
+}
+
+impl Labels for LimitLabels {
+    fn other(&self) -> Self {
+        Self { budget: Name(None), limit: Name(None) }
+    }
+}
+
+impl Labels for RungLabels {
+    fn other(&self) -> Self {
+        Self { budget: Name(None), limit: Name(None), from: self.from, to: self.to }
     }
 }
 
@@ -175,12 +201,24 @@ pub(crate) struct Metrics {
     errors: Bounded<SortLabels, Counter>,
     malformed: Bounded<BudgetLabels, Counter>,
     queued: Bounded<BudgetLabels, Gauge>,
+    rungs: Bounded<RungLabels, Counter>,
+    foreign: Bounded<LimitLabels, Counter>,
+    losses: Bounded<BudgetLabels, Counter>,
     pub(crate) lanes: Gauge,
     pub(crate) waiting: Gauge,
 }
 
 fn budget(name: &BudgetName) -> Name<BudgetName> {
     Name(Some(name.clone()))
+}
+
+fn limit(name: &LimitName) -> Name<LimitName> {
+    Name(Some(name.clone()))
+}
+
+/// A rung as a label. Anybody may publish on the channel: a word that is no rung makes no label of its own.
+fn rung(name: &str) -> &'static str {
+    ["aligned", "sliding", "paced", "bucket"].into_iter().find(|rung| *rung == name).unwrap_or("_other")
 }
 
 impl Metrics {
@@ -198,6 +236,9 @@ impl Metrics {
             errors: Bounded::new(Counter::default),
             malformed: Bounded::new(Counter::default),
             queued: Bounded::new(Gauge::default),
+            rungs: Bounded::new(Counter::default),
+            foreign: Bounded::new(Counter::default),
+            losses: Bounded::new(Counter::default),
             lanes: Gauge::default(),
             waiting: Gauge::default(),
         }
@@ -217,6 +258,9 @@ impl Metrics {
         registry.register("ledger_errors", "Calls to the ledger without an answer, by why", self.errors.family.clone());
         registry.register("malformed_values", "Values in responses that were malformed and ignored", self.malformed.family.clone());
         registry.register("acquires_queued", "Acquires queued or waiting now", self.queued.family.clone());
+        registry.register("rung_changes", "Limits that came to be accounted in another way, as announced to this replica; each replica counts all that it hears, so do not add replicas up", self.rungs.family.clone());
+        registry.register("foreign_cost", "Cost that others used, as announced to this replica; each replica counts all that it hears, so do not add replicas up", self.foreign.family.clone());
+        registry.register("state_losses", "Losses of a budget's state, as announced to this replica; each replica counts all that it hears, so do not add replicas up", self.losses.family.clone());
         registry.register("lanes", "Budgets that have a lane now", self.lanes.clone());
         registry.register("acquires_waiting", "Acquires under way now, in all lanes", self.waiting.clone());
     }
@@ -326,6 +370,34 @@ impl Metrics {
             self.malformed.with(&BudgetLabels { budget: budget(of) }, |counter| {
                 counter.inc_by(u64::from(count));
             });
+        }
+    }
+
+    /// An announcement, which every replica hears.
+    pub(crate) fn heard(&self, event: &LedgerEvent) {
+        let of = budget(&event.budget);
+        match &event.kind {
+            EventKind::RungChanged { limit: at, from, to } => {
+                let labels = RungLabels { budget: of, limit: limit(at), from: rung(from), to: rung(to) };
+                self.rungs.with(&labels, |counter| {
+                    counter.inc();
+                });
+            }
+            EventKind::ForeignUse { limit: at, cost } => {
+                self.foreign.with(&LimitLabels { budget: of, limit: limit(at) }, |counter| {
+                    counter.inc_by(*cost);
+                });
+            }
+            EventKind::StateLost => self.losses.with(&BudgetLabels { budget: of }, |counter| {
+                counter.inc();
+            }),
+            EventKind::Wake
+            | EventKind::Paused { .. }
+            | EventKind::Resumed { .. }
+            | EventKind::LimitChanged { .. }
+            | EventKind::ThresholdCrossed { .. }
+            | EventKind::SpecChanged { .. }
+            | EventKind::Deleted => {}
         }
     }
 

@@ -2,7 +2,8 @@
 -- Invariant: no limit is granted beyond what its upstream would accept, inside no pause, and a commit that is sent
 -- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
 -- KEYS  spec  state  pause  use  wait  lease...  (a lease for each settle, renew and acquire group, in that order)
--- ARGV  budget  channel  replica  spec_version  waiting (callers)  jitter (0 to 1)  settles  renews  acquires (groups), then
+-- ARGV  budget  channel  replica  spec_version  waiting (callers)  jitter (0 to 1)  incarnation (that the replica remembers, or
+--   none)  sequence  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups), then
 --   a settle group: kind (not_sent, unclaimed, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
 --     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
@@ -10,15 +11,18 @@
 --   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)
 -- REPLY {settled: a letter an index (a applied, d done before, u unknown)}  {paused: ms}  {renewed: ms, settled or unknown}
 --   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms)}}  {limits: {available, out, paid}}
--- ERROR NOBUDGET  STALE (the version in force)
+--   {to remember: incarnation, sequence, now (ms), latest deadline (ms), pauses: scope, until (ms or `-`) ...}
+-- ERROR NOBUDGET  STALE (the version in force)  LOST (the replica remembers more: `recover` first)
 -- @include lib/args
 -- @include lib/clock
+-- @include lib/life
 -- @include lib/spec
 -- @include lib/settling
 -- @include lib/granting
 
 local budget_name, channel, replica = args.text(), args.text(), args.text()
 local spec_version, waiting, jitter = args.num(), args.num(), args.num()
+local incarnation, seq, latest, earliest = args.text(), args.num(), args.optional(), args.optional()
 local settles, renews, acquires = args.num(), args.num(), args.num()
 
 local budget = spec.read(KEYS[1])
@@ -29,20 +33,26 @@ if budget.version ~= spec_version then
   return redis.error_reply('STALE ' .. int(budget.version))
 end
 
-announce.open(channel, budget_name)
 local state = hash.open(KEYS[2])
-hash.load(state, { 'clock.last', 'clock.skew' })
+life.load(state)
+if life.is_behind(state, incarnation, seq) then
+  return redis.error_reply('LOST the store knows less than this replica')
+end
+announce.open(channel, budget_name)
 local ctx = {
+  replica = replica,
   budget = budget,
   state = state,
-  now = store_now(state),
+  now = store_now(state, latest, earliest),
   jitter = jitter,
   pauses = pauses.read(KEYS[3]),
   use = usage.open(KEYS[4]),
   ahead = {},
   looks = {},
 }
+life.go_on(state, ctx.now, jitter)
 limits.load(state, budget, ctx.now)
+ctx.recovering = limits.is_recovering(budget)
 for l = 1, #budget.limits do
   ctx.ahead[l] = 0
 end
@@ -122,6 +132,17 @@ if somebody_waits and ctx.freed then
   announce.say('wake')
 end
 
+-- What a replica must not forget even if the store does.
+local remember = { hash.text(state, 'life'), int(hash.num(state, 'life.seq')), int(ctx.now), int(life.deadline(state)) }
+for i = 1, #ctx.pauses.scopes do
+  local scope = ctx.pauses.scopes[i]
+  local phase, till = pauses.phase(ctx.pauses, scope, ctx.now, budget.ramp)
+  if phase == 'paused' then
+    remember[#remember + 1] = scope
+    remember[#remember + 1] = till and int(till) or '-'
+  end
+end
+
 limits.save(state, budget)
 for i = 1, #lease_order do
   lease.flush(leases[lease_order[i]])
@@ -130,4 +151,4 @@ pauses.flush(ctx.pauses)
 usage.flush(ctx.use)
 hash.flush(others)
 hash.flush(state)
-return { settled, paused, renewed, decided, stand }
+return { settled, paused, renewed, decided, stand, remember }

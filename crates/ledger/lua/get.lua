@@ -2,7 +2,9 @@
 -- Invariant: what it says is what a commit at this moment would find.
 -- KEYS  spec  state  pause  use  wait
 -- ARGV  none
--- REPLY {version, json, {limit: {name, n, available, out, paid, rung, end_early (ms) or '', end_late or '', known, foreign}},
+-- REPLY {version, json, {limit: {name, n, available, out, paid, rung, end_early (ms) or '',
+--   end_late or '', known, foreign, recovering for (ms) or '',
+--   foreign a window, reserved}},
 --   {pause: {scope, for (ms) or '', phase}}, {use: field, value ...}, {wait: replica, callers ...}}
 -- ERROR NOBUDGET
 -- @include lib/clock
@@ -27,11 +29,16 @@ for l = 1, #budget.limits do
   local limit = budget.limits[l]
   local rung = limit.kind
   if rung == 'window' then
-    rung = limit.is_aligned and 'aligned' or 'sliding'
+    rung = ladder.name(limit)
+  end
+  local foreign_use, reserved = 0, 0
+  if limit.kind == 'window' then
+    foreign_use, reserved = math.floor(foreign.a_window(limit, now) + 0.5), foreign.reserve(limit, now)
   end
   stand[l] = {
     limit.name, int(limit.n), int(limit.does.available(limit)), int(limit.out), int(limits.paid(limit)), rung,
     from_now(limit.end_early), from_now(limit.end_late), limit.known and 1 or 0, int(limit.foreign),
+    from_now(limit.lost_until), int(foreign_use), int(reserved),
   }
 end
 

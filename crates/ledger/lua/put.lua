@@ -1,5 +1,5 @@
 -- put: declares a budget, or changes its declaration.
--- Invariant: what weighs goes on weighing. A limit keeps its account while its name, kind and window stay; a changed one
+-- Invariant: what weighs goes on weighing. A limit keeps its account while its name, kind, window and moment of counting stay; a changed one
 -- begins with all that weighed, for its own window.
 -- KEYS  spec  state
 -- ARGV  budget  channel  json  settings (text pairs: field value ...), as `number of pairs` first
@@ -84,6 +84,11 @@ local function adapt(limit, l)
     end
     limit.cap, limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil, nil
     limit.end_early, limit.end_late = nil, nil
+    for i = 1, #ladder.fields do
+      if limit[ladder.fields[i]] and string.sub(ladder.fields[i], 1, 6) ~= 'shadow' then
+        limit[ladder.fields[i]] = nil
+      end
+    end
   elseif limit.kind == 'bucket' then
     limit.cap = math.min(capacity, math.max(limit.cap, limit.fresh or limit.cap))
     limit.fresh, limit.fresh_since = nil, nil
@@ -134,6 +139,8 @@ for l = 1, tonumber(stored.have['limits']) do
   if same and before.kind == 'window' then
     same = before.window == tonumber(setting(l, 'window'))
   end
+  -- What is out stands by its deadline or by when it must be sent.
+  same = same and (before.completion == 1) == (setting(l, 'completion') == '1')
   if same then
     hash.put(stored, int(l) .. '.key', before.key)
     adapt(before, l)

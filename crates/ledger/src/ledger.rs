@@ -1,25 +1,31 @@
 //! The [`Ledger`] over scripts: every decision is one script call on whichever engine hosts it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bursar_quota::{
-    BoxFuture, BoxStream, BudgetName, BudgetSpec, Commit, CommitReply, Ledger, LedgerError, LedgerEvent, Put,
-    Stored,
+    BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Ledger, LedgerError,
+    LedgerEvent, Put, Stored,
 };
 use futures_util::StreamExt;
 
 use crate::{
     HostError, Reply, Script, ScriptCall, ScriptHost,
     codec::{
-        Keys, Reader, decode_commit, decode_event, decode_stored, encode_commit, encode_get, encode_put,
+        Keys, Reader, decode_commit, decode_event, decode_recover, decode_stored, encode_commit, encode_get,
+        encode_put, encode_recover,
     },
+    memory::Memory,
     scripts,
 };
+
+/// How often in a row one commit finds that the store has lost something before it is given up.
+const LOSSES_A_COMMIT: u32 = 3;
 
 /// The ledger on a script host.
 pub struct ScriptLedger<H> {
     host: H,
     keys: Keys,
+    memory: Arc<Memory>,
 }
 
 impl<H: fmt::Debug> fmt::Debug for ScriptLedger<H> {
@@ -29,9 +35,22 @@ impl<H: fmt::Debug> fmt::Debug for ScriptLedger<H> {
 }
 
 impl<H: ScriptHost> ScriptLedger<H> {
-    /// A ledger whose keys begin with `prefix` (`bursar:` by habit). Ledgers of one deployment share it.
-    pub fn new(host: H, prefix: &str) -> Self {
-        Self { host, keys: Keys::new(prefix) }
+    /// A ledger whose keys begin with `prefix` (`bursar:` by habit). Ledgers of one deployment share it. By `clock` it
+    /// tells when the store's time jumps ahead.
+    pub fn new(host: H, prefix: &str, clock: Arc<dyn Clock>) -> Self {
+        Self { host, keys: Keys::new(prefix), memory: Arc::new(Memory::new(clock)) }
+    }
+
+    /// Tells the store what it no longer knows of a budget, and remembers how the budget goes on there.
+    async fn recover(&self, budget: &BudgetName, jitter: f64) -> Result<(), LedgerError> {
+        let Some(told) = self.memory.told(budget) else { return Ok(()) };
+        let witness = self.memory.witness(budget, self.memory.now());
+        let call = encode_recover(&self.keys, budget, &told, witness.latest_ms, jitter);
+        let reply = self.run(budget, scripts::recover(), call).await?;
+        let (incarnation, seq, now_ms) = decode_recover(reply)?;
+        tracing::warn!(%budget, "the store lost what it knew of the budget; it is being learned again");
+        self.memory.adopt(budget, incarnation, seq, now_ms);
+        Ok(())
     }
 
     /// The engine below.
@@ -92,8 +111,24 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         commit: &'a Commit,
     ) -> BoxFuture<'a, Result<CommitReply, LedgerError>> {
         Box::pin(async move {
-            let call = encode_commit(&self.keys, budget, commit);
-            decode_commit(self.run(budget, scripts::commit(), call).await?)
+            for _ in 0..LOSSES_A_COMMIT {
+                let sent = self.memory.now();
+                let witness = self.memory.witness(budget, sent);
+                let call = encode_commit(&self.keys, budget, commit, &witness);
+                match self.host.run(scripts::commit(), call).await {
+                    Err(HostError::Script { code, .. }) if code == "LOST" => {
+                        self.recover(budget, commit.jitter).await?;
+                    }
+                    Err(error) => return Err(of_budget(budget, error)),
+                    Ok(reply) => {
+                        let (reply, told) = decode_commit(reply)?;
+                        self.memory.learn(budget, &witness, told, sent);
+                        return Ok(reply);
+                    }
+                }
+            }
+            let cause = "the store loses what it is told".to_owned();
+            Err(LedgerError::Unavailable { cause, retry_after: Duration::from_secs(1) })
         })
     }
 
@@ -141,6 +176,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
             let call = self.call(budget, &["spec", "state", "pause", "use", "wait"], &[]);
             let reply = self.run(budget, scripts::delete(), call).await?;
             self.run(budget, scripts::index(), self.index("remove", budget.as_str(), "0")).await?;
+            self.memory.forget(budget);
             Ok(reply == Reply::Int(1))
         })
     }
@@ -159,7 +195,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
 
     fn resume<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<(), LedgerError>> {
         Box::pin(async move {
-            let call = self.call(budget, &["spec", "pause"], &[]);
+            let call = self.call(budget, &["spec", "state", "pause"], &[]);
             self.run(budget, scripts::resume(), call).await.map(drop)
         })
     }
@@ -169,6 +205,13 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
     }
 
     fn events(&self) -> BoxStream<LedgerEvent> {
-        Box::pin(self.host.announcements().filter_map(|payload| async move { decode_event(&payload) }))
+        let memory = Arc::clone(&self.memory);
+        Box::pin(self.host.announcements().filter_map(move |payload| {
+            let event = decode_event(&payload);
+            if let Some(LedgerEvent { budget, kind: EventKind::Deleted }) = &event {
+                memory.forget(budget);
+            }
+            async move { event }
+        }))
     }
 }

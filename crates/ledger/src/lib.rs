@@ -7,12 +7,13 @@ mod ledger;
 #[cfg(test)]
 mod lint;
 mod loader;
+mod memory;
 pub mod redis;
 pub mod scripts;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use embedded::{Embedded, EmbeddedConfig, Vm, VmLimits};
+pub use embedded::{Embedded, EmbeddedConfig, KeyspaceCopy, Vm, VmLimits, VmUse};
 pub use host::{HostError, Reply, ScriptCall, ScriptHost};
 pub use ledger::ScriptLedger;
 pub use loader::{LoadError, expand};

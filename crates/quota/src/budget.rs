@@ -242,6 +242,12 @@ impl BudgetSpec {
             LimitKind::Window { window, .. } => {
                 window_ms.is_some_and(|ms| u128::from(ms) == window.as_millis())
             }
+            // What a bucket refills in whole.
+            LimitKind::Bucket { capacity, refill_per_second } => window_ms.is_some_and(|ms| {
+                #[allow(clippy::cast_precision_loss, reason = "a share of a hundredth is looked at")]
+                let (told, whole) = (ms as f64, capacity as f64 * 1000.0 / refill_per_second);
+                (told - whole).abs() <= whole / 100.0
+            }),
             _ => false,
         };
         let only = |found: Vec<usize>| (found.len() == 1).then(|| found[0]);

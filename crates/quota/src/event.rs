@@ -53,6 +53,15 @@ pub enum EventKind {
         /// How much more than was known.
         cost: u64,
     },
+    /// A limit is accounted in another way from now on.
+    RungChanged {
+        /// Which limit.
+        limit: LimitName,
+        /// How it was: `aligned`, `sliding`, `paced` or `bucket`.
+        from: String,
+        /// How it is, as `from`.
+        to: String,
+    },
     /// The budget's specification was put, at this version.
     SpecChanged {
         /// The new version.

@@ -15,7 +15,7 @@ pub struct LimitSnapshot {
     pub out: u64,
     /// Settled and still weighing.
     pub paid: u64,
-    /// `aligned`, `sliding`, `bucket`, `concurrency` or `adaptive`: how it is accounted now.
+    /// `aligned`, `sliding`, `paced`, `bucket`, `concurrency` or `adaptive`: how it is accounted now.
     pub rung: String,
     /// When the current window ends at the earliest and at the latest, milliseconds from now, where known.
     pub window_end_ms: Option<(u64, u64)>,
@@ -23,6 +23,12 @@ pub struct LimitSnapshot {
     pub known: bool,
     /// Cost that others used, as far as seen, since the budget was made.
     pub foreign: u64,
+    /// The store lost what it knew: without a reading it is known again in so many milliseconds.
+    pub recovering_ms: Option<u64>,
+    /// Cost that others use per window, as estimated now and rounded; 0 where the limit has no window.
+    pub foreign_per_window: u64,
+    /// Cost kept back from `available` now, as forecast for others; 0 where the limit has no window.
+    pub reserved: u64,
 }
 
 /// A pause that is in force, or its aftermath.

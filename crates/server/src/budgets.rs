@@ -1,6 +1,6 @@
 //! `BudgetService`.
 
-use std::{collections::BTreeSet, future::ready, pin::Pin, sync::Arc};
+use std::{future::ready, pin::Pin, sync::Arc};
 
 use bursar_coordinator::WatchItem;
 use bursar_quota::BudgetName;
@@ -10,24 +10,11 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     auth::Caller,
-    convert,
+    convert::{self, operator::Page},
     desk::Desk,
     failure::Failure,
-    invalid::{Invalid, demand, millis, name, optional_name, within},
     metrics::{Held, answered},
 };
-
-/// The most budgets on a page.
-const PAGE_MAX: u64 = 1000;
-
-/// The budgets on a page where none is asked for.
-const PAGE_DEFAULT: usize = 100;
-
-/// The longest an operator's pause lasts that is not until resumed, in milliseconds: 31 days.
-const PAUSE_MAX_MS: u64 = 2_678_400_000;
-
-/// The most budgets that a watcher names.
-const WATCHED_MAX: usize = 256;
 
 /// The service.
 pub(crate) struct Budgets {
@@ -44,8 +31,7 @@ impl Budgets {
         caller: &Caller,
         request: v1::PutBudgetRequest,
     ) -> Result<v1::PutBudgetResponse, Failure> {
-        let declared = request.budget.ok_or_else(|| Invalid::new("budget", "a declaration is needed"))?;
-        let spec = convert::budget::spec(declared, &self.desk.profiles).map_err(|e| e.under("budget"))?;
+        let spec = convert::operator::put(request, &self.desk.profiles)?;
         caller.must_administer(&spec.name)?;
         let budget = convert::declared::budget(&spec);
         let put = self.desk.coordinator.put_budget(spec).await?;
@@ -60,7 +46,7 @@ impl Budgets {
         caller: &Caller,
         request: v1::GetBudgetRequest,
     ) -> Result<v1::GetBudgetResponse, Failure> {
-        let name: BudgetName = name("name", &request.name)?;
+        let name = convert::operator::named(&request.name)?;
         caller.must_use(&name)?;
         let stored = self.desk.coordinator.get_budget(&name).await?;
         Ok(v1::GetBudgetResponse {
@@ -76,10 +62,7 @@ impl Budgets {
         caller: &Caller,
         request: v1::ListBudgetsRequest,
     ) -> Result<v1::ListBudgetsResponse, Failure> {
-        let size = within("page_size", request.page_size.into(), 0..=PAGE_MAX)?;
-        let size = usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(PAGE_DEFAULT);
-        let after: Option<BudgetName> = optional_name("page_token", &request.page_token)
-            .map_err(|_| Invalid::new("page_token", "not a token: give back next_page_token as it was"))?;
+        let Page { size, after } = convert::operator::page(&request)?;
         // One more than asked for shows whether another page follows.
         let mut names = self.desk.coordinator.list_budgets(after.as_ref(), size + 1).await?;
         let more = names.len() > size;
@@ -97,7 +80,7 @@ impl Budgets {
         caller: &Caller,
         request: v1::DeleteBudgetRequest,
     ) -> Result<v1::DeleteBudgetResponse, Failure> {
-        let name: BudgetName = name("name", &request.name)?;
+        let name = convert::operator::named(&request.name)?;
         caller.must_administer(&name)?;
         let deleted = self.desk.coordinator.delete_budget(&name).await?;
         tracing::info!(budget = %name, deleted, by = caller.label(), "budget deleted");
@@ -109,9 +92,8 @@ impl Budgets {
         caller: &Caller,
         request: v1::PauseBudgetRequest,
     ) -> Result<v1::PauseBudgetResponse, Failure> {
-        let name: BudgetName = name("name", &request.name)?;
+        let (name, span) = convert::operator::pause(&request)?;
         caller.must_administer(&name)?;
-        let span = request.for_ms.map(|ms| millis("for_ms", ms, 1..=PAUSE_MAX_MS)).transpose()?;
         self.desk.coordinator.pause_budget(&name, span).await?;
         tracing::info!(budget = %name, for_ms = request.for_ms, by = caller.label(), "budget paused");
         Ok(v1::PauseBudgetResponse {})
@@ -122,7 +104,7 @@ impl Budgets {
         caller: &Caller,
         request: v1::ResumeBudgetRequest,
     ) -> Result<v1::ResumeBudgetResponse, Failure> {
-        let name: BudgetName = name("name", &request.name)?;
+        let name = convert::operator::named(&request.name)?;
         caller.must_administer(&name)?;
         self.desk.coordinator.resume_budget(&name).await?;
         tracing::info!(budget = %name, by = caller.label(), "budget resumed");
@@ -130,12 +112,7 @@ impl Budgets {
     }
 
     fn watched(&self, caller: Caller, request: v1::WatchRequest) -> Result<WatchStream, Failure> {
-        demand(request.names.len() <= WATCHED_MAX, "names", || {
-            format!("{} are too many, at most {WATCHED_MAX}", request.names.len())
-        })?;
-        let numbered = request.names.iter().enumerate();
-        let names: BTreeSet<BudgetName> =
-            numbered.map(|(i, n)| name(&format!("names[{i}]"), n)).collect::<Result<_, _>>()?;
+        let names = convert::operator::watched(&request)?;
         for name in &names {
             caller.must_use(name)?;
         }

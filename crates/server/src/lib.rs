@@ -13,6 +13,8 @@ mod convert;
 mod deadline;
 mod desk;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod invalid;
 mod listen;
 mod metrics;
@@ -23,5 +25,6 @@ mod serve;
 mod session;
 
 pub use auth::{BudgetPattern, PatternError, Role, Token};
+pub use listen::Accept;
 pub use options::{Options, Tls};
 pub use serve::{ServeError, serve};

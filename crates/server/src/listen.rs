@@ -27,17 +27,44 @@ use crate::metrics::{Held, Metrics};
 /// How long to wait after a failed accept: out of file descriptors, another try at once fails as well.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
+/// Where connections come from: a TCP listener, or a network that is simulated.
+pub trait Accept: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one. An error is of this one alone: others may come.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Whether nobody but this machine's own can connect.
+    fn is_local(&self) -> bool;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // Without it answers wait for each other's acknowledgement. A peer that is gone already shows soon enough.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    fn is_local(&self) -> bool {
+        self.local_addr().is_ok_and(|address| address.ip().is_loopback())
+    }
+}
+
 /// The connections of a listener, at most `max` at once. What is beyond is closed at once. Never ends, never fails.
-pub(crate) fn connections(
-    listener: TcpListener,
+pub(crate) fn connections<A: Accept>(
+    listener: A,
     max: usize,
     metrics: Arc<Metrics>,
-) -> impl Stream<Item = io::Result<Connection>> {
+) -> impl Stream<Item = io::Result<Connection<A::Stream>>> + Send {
     let room = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-    stream::unfold((listener, room, metrics), |(listener, room, metrics)| async move {
+    stream::unfold((listener, room, metrics), |(mut listener, room, metrics)| async move {
         loop {
             let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "no connection could be accepted");
                     tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
@@ -49,8 +76,6 @@ pub(crate) fn connections(
                 tracing::debug!("a connection was closed: there are as many as may be");
                 continue;
             };
-            // Without it answers wait for each other's acknowledgement. A peer that is gone already shows soon enough.
-            let _ = stream.set_nodelay(true);
             let held = Held::of(&metrics.connections);
             let connection = Connection { stream, acquires: Arc::default(), _place: place, _held: held };
             return Some((Ok(connection), (listener, room, metrics)));
@@ -59,8 +84,8 @@ pub(crate) fn connections(
 }
 
 /// A connection that holds its place among those that may be.
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S> {
+    stream: S,
     acquires: Arc<AtomicUsize>,
     _place: OwnedSemaphorePermit,
     _held: Held,
@@ -98,7 +123,7 @@ impl Drop for Place {
     }
 }
 
-impl Connected for Connection {
+impl<S> Connected for Connection<S> {
     type ConnectInfo = Shared;
 
     fn connect_info(&self) -> Shared {
@@ -106,7 +131,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -116,7 +141,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

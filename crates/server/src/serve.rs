@@ -25,7 +25,7 @@ use crate::{
     auth::Door,
     budgets::Budgets,
     desk::Desk,
-    listen::connections,
+    listen::{Accept, connections},
     metrics::Metrics,
     permits::Permits,
     readiness::{Readiness, silence},
@@ -59,14 +59,14 @@ pub enum ServeError {
 ///
 /// Fails at once if the options are of no use, and whenever a listener's server fails.
 pub async fn serve(
-    grpc: TcpListener,
+    grpc: impl Accept,
     admin: Option<TcpListener>,
     coordinator: Coordinator,
     mut options: Options,
     shutdown: impl Future<Output = ()> + Send,
     drain_bound: Duration,
 ) -> Result<(), ServeError> {
-    warn_if_open(&grpc, &options);
+    warn_if_open(grpc.is_local(), &options);
     let metrics = Metrics::registered(&mut options.registry);
     coordinator.register_metrics(options.registry.sub_registry_with_prefix("bursar"));
     let draining = CancellationToken::new();
@@ -142,16 +142,12 @@ async fn drain(
     tracing::info!("drained");
 }
 
-fn warn_if_open(listener: &TcpListener, options: &Options) {
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    if !loopback
-        && options.tokens.is_empty()
-        && options.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none())
-    {
+fn warn_if_open(local: bool, options: &Options) {
+    if !local && options.tokens.is_empty() && options.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) {
         tracing::warn!(
             "everybody who reaches this address may do everything: configure tokens or client certificates"
         );
-    } else if !loopback && options.tls.is_none() {
+    } else if !local && options.tls.is_none() {
         tracing::warn!("tokens cross the network in plain text: configure TLS");
     }
 }

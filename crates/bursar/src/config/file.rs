@@ -43,8 +43,13 @@ pub(crate) fn load(path: &Path) -> Result<Node, Problem> {
         Problem::new(Origin::File { path: Arc::clone(&shown), line: 1, column: 1 }, "", problem)
     };
     let text = read_text(path).map_err(whole)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    if is_yaml(path) { yaml(text, &shown) } else { toml(text, &shown) }
+    read(&text, is_yaml(path), &shown)
+}
+
+/// Reads the text of a file into a tree.
+pub(crate) fn read(text: &str, is_yaml: bool, path: &Arc<Path>) -> Result<Node, Problem> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if is_yaml { yaml(text, path) } else { toml(text, path) }
 }
 
 /// Line and column, from 1, of a byte of a text.

@@ -81,10 +81,20 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, Problems> {
     };
     layers::environment(&mut root, &settings::SECTIONS, sources.environment.iter().cloned())?;
     layers::flags(&mut root, &sources.flags)?;
-    let folder = sources.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+    check(&root, sources.file.as_deref())
+}
 
+/// Reads and checks a configuration as [`load`] does, from the text of a file.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn load_text(text: &str, yaml: bool, path: &std::sync::Arc<Path>) -> Result<Config, Problems> {
+    check(&file::read(text, yaml, path)?, Some(path))
+}
+
+/// Checks what was read, from `file` if there is one.
+fn check(root: &Node, file: Option<&Path>) -> Result<Config, Problems> {
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
     let mut problems = Vec::new();
-    let mut settings = collect::each(&root, "", &mut problems, |root| de::read::<Settings>(root, ""));
+    let mut settings = collect::each(root, "", &mut problems, |root| de::read::<Settings>(root, ""));
     let mistyped: Vec<_> = problems.iter().map(|problem| section(&problem.field).to_owned()).collect();
     let mut wrongs: Vec<_> = settings.iter().flat_map(Settings::wrongs).collect();
     // Keys of a server's section are bound each by itself. Elsewhere what was not read would make others look wrong.
@@ -103,7 +113,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Config, Problems> {
     }
     let profiles = budgets::profiles(root.get("profiles"), &folder, &mut problems);
     // A file without budgets declares none: whoever wrote it puts them by other means.
-    let declared = sources.file.is_some() || root.get("budgets").is_some();
+    let declared = file.is_some() || root.get("budgets").is_some();
     let budgets = match root.get("budgets") {
         Some(node) => budgets::budgets(node, &profiles, &mut problems),
         None if declared => Vec::new(),

@@ -108,7 +108,7 @@ fn reservation(kept: v1::Reservation) -> Result<Reservation, CallError> {
     Ok(Reservation { party, amount: kept.amount })
 }
 
-fn snapshot(status: v1::BudgetStatus) -> Result<BudgetSnapshot, CallError> {
+pub(super) fn snapshot(status: v1::BudgetStatus) -> Result<BudgetSnapshot, CallError> {
     let limits = status.limits.into_iter().map(|limit| {
         Ok(LimitSnapshot {
             limit: name(&limit.name)?,
@@ -120,6 +120,9 @@ fn snapshot(status: v1::BudgetStatus) -> Result<BudgetSnapshot, CallError> {
             window_end_ms: limit.window_end_earliest_ms.zip(limit.window_end_latest_ms),
             known: limit.known,
             foreign: limit.foreign,
+            recovering_ms: limit.recovering_ms,
+            foreign_per_window: limit.foreign_per_window,
+            reserved: limit.reserved,
         })
     });
     let usage = status.usage.into_iter().map(|used| {
@@ -156,6 +159,9 @@ pub(super) fn watched(change: v1::WatchResponse) -> Result<Option<Watched>, Call
         }
         Some(Event::ForeignUse(v1::ForeignUse { limit, cost })) => {
             EventKind::ForeignUse { limit: name(&limit)?, cost }
+        }
+        Some(Event::RungChanged(v1::RungChanged { limit, from, to })) => {
+            EventKind::RungChanged { limit: name(&limit)?, from, to }
         }
         Some(Event::SpecChanged(v1::SpecChanged { version })) => EventKind::SpecChanged { version },
         Some(Event::Deleted(v1::Deleted {})) => EventKind::Deleted,

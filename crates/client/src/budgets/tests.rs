@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use bursar_quota::{
-    Backoff, BudgetName, BudgetSpec, Cap, ClassName, CountedAt, LimitKind, LimitName, LimitSpec, Party,
-    ProfileName, Reservation, TenantName, Tier, UnitName,
+    Backoff, BudgetName, BudgetSpec, Cap, ClassName, CountedAt, EventKind, LedgerEvent, LimitKind, LimitName,
+    LimitSnapshot, LimitSpec, Party, ProfileName, Reservation, TenantName, Tier, UnitName,
 };
 use bursar_wire::v1;
 
@@ -71,4 +71,54 @@ fn a_change_that_is_not_known_is_passed_over() {
     let event = Some(v1::watch_response::Event::Missed(v1::Missed { count: 3 }));
     let change = v1::WatchResponse { budget: String::new(), event };
     assert_eq!(read::watched(change).unwrap(), Some(Watched::Missed(3)));
+}
+
+#[test]
+fn changes_of_an_account_are_read() {
+    use v1::watch_response::Event;
+    let limit = LimitName::new("w").unwrap();
+    let rung = EventKind::RungChanged { limit, from: "sliding".into(), to: "bucket".into() };
+    let changed = v1::RungChanged { limit: "w".into(), from: "sliding".into(), to: "bucket".into() };
+    for (event, kind) in
+        [(Event::RungChanged(changed), rung), (Event::StateLost(v1::StateLost {}), EventKind::StateLost)]
+    {
+        let change = v1::WatchResponse { budget: "a".into(), event: Some(event) };
+        let budget = BudgetName::new("a").unwrap();
+        assert_eq!(read::watched(change).unwrap(), Some(Watched::Change(LedgerEvent { budget, kind })));
+    }
+}
+
+#[test]
+fn how_a_limit_stands_is_read_whole() {
+    let told = v1::LimitStatus {
+        name: "w".into(),
+        capacity: 1,
+        available: -2,
+        out: 3,
+        paid: 4,
+        rung: "paced".into(),
+        window_end_earliest_ms: Some(5),
+        window_end_latest_ms: Some(6),
+        known: true,
+        foreign: 7,
+        recovering_ms: Some(8),
+        foreign_per_window: 9,
+        reserved: 10,
+    };
+    let expected = LimitSnapshot {
+        limit: LimitName::new("w").unwrap(),
+        capacity: 1,
+        available: -2,
+        out: 3,
+        paid: 4,
+        rung: "paced".into(),
+        window_end_ms: Some((5, 6)),
+        known: true,
+        foreign: 7,
+        recovering_ms: Some(8),
+        foreign_per_window: 9,
+        reserved: 10,
+    };
+    let status = v1::BudgetStatus { limits: vec![told], ..Default::default() };
+    assert_eq!(read::snapshot(status).unwrap().limits, [expected]);
 }

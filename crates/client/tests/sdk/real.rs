@@ -29,8 +29,9 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn ledger() -> Arc<dyn Ledger> {
-    let host = Embedded::new(Arc::new(SystemClock::new())).unwrap();
-    Arc::new(ScriptLedger::new(host, "test:"))
+    let clock = Arc::new(SystemClock::new());
+    let host = Embedded::new(clock.clone()).unwrap();
+    Arc::new(ScriptLedger::new(host, "test:", clock))
 }
 
 struct Replica {

@@ -252,6 +252,7 @@ impl Run {
             }
         }
         tokio::select! {
+            biased;
             () = self.lane.arrived.notified() => self.lane.inbox().closed,
             () = self.core.stop.cancelled() => false,
             () = sleep(self.core.config.lane_idle) => self.lane.try_close(),

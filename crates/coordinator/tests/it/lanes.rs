@@ -1,7 +1,7 @@
 //! Lanes come and go; watchers and metrics see what happens.
 
 use bursar_coordinator::{Acquire, WatchItem};
-use bursar_quota::{BudgetName, BudgetSpec, EventKind, LedgerEvent, Reason};
+use bursar_quota::{BudgetName, BudgetSpec, EventKind, LedgerEvent, LimitName, Reason};
 use futures_util::StreamExt;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::time::sleep;
@@ -90,6 +90,44 @@ async fn watchers_see_events_and_how_many_they_missed() {
     drop(coordinator);
     settle_down().await;
     assert_eq!(stream.by_ref().count().await, 3, "and then it ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_announced_of_an_account_reaches_watchers_and_is_counted() {
+    let (world, coordinator) = one(vec![limit("w", window(10, secs(60)))]);
+    settle_down().await;
+    let mut watcher = coordinator.watch();
+    let limit = LimitName::new("w").unwrap();
+    let rung = |from: &str, to: &str| EventKind::RungChanged {
+        limit: limit.clone(),
+        from: from.into(),
+        to: to.into(),
+    };
+    let foreign = |cost| EventKind::ForeignUse { limit: limit.clone(), cost };
+    let kinds = [
+        rung("aligned", "sliding"),
+        rung("sliding", "aligned"),
+        rung("aligned", "sliding"),
+        rung("sliding", "invented"),
+        foreign(3),
+        foreign(4),
+        EventKind::StateLost,
+    ];
+    for kind in kinds {
+        let event = LedgerEvent { budget: name(), kind };
+        world.ledger.announce(event.clone());
+        assert_eq!(watcher.next().await, Some(WatchItem::Event(event)));
+    }
+    let text = text(&coordinator);
+    for line in [
+        "rung_changes_total{budget=\"b\",limit=\"w\",from=\"aligned\",to=\"sliding\"} 2",
+        "rung_changes_total{budget=\"b\",limit=\"w\",from=\"sliding\",to=\"aligned\"} 1",
+        "rung_changes_total{budget=\"b\",limit=\"w\",from=\"sliding\",to=\"_other\"} 1",
+        "foreign_cost_total{budget=\"b\",limit=\"w\"} 7",
+        "state_losses_total{budget=\"b\"} 1",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,8 @@ impl ScriptHost for Machine {
 }
 
 fn replicas(clock: &Arc<TokioClock>, names: &[&str]) -> Vec<Coordinator> {
-    let ledger: Arc<dyn Ledger> = Arc::new(ScriptLedger::new(Machine::new(Arc::clone(clock)), "bursar"));
+    let machine = Machine::new(Arc::clone(clock));
+    let ledger: Arc<dyn Ledger> = Arc::new(ScriptLedger::new(machine, "bursar", clock.clone()));
     let profiles = Arc::new(Profiles::builtin());
     (names.iter())
         .map(|name| Coordinator::new(ledger.clone(), profiles.clone(), clock.clone(), World::config(name)))

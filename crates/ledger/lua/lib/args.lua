@@ -11,3 +11,12 @@ function args.num()
   args.at = args.at + 1
   return tonumber(ARGV[args.at])
 end
+
+-- A number, or nil for `-`.
+function args.optional()
+  local text = args.text()
+  if text == '-' then
+    return nil
+  end
+  return tonumber(text)
+end

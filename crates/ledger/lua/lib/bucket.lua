@@ -8,6 +8,7 @@ local bucket = {}
 bucket.fields = {
   'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'settled', 'blind', 'granted', 'foreign', 'cap',
   'fresh', 'fresh_since', 'at', 'known', 'unread', 'probe_until', 'alerted',
+  'lost_at', 'lost_from', 'lost_until',
 }
 bucket.is_real = { cap = true, fresh = true, at = true }
 
@@ -53,6 +54,17 @@ function bucket.advance(state, limit, now)
   slots.sweep(state, limit, 'paid', math.floor(now / limit.slot))
 end
 
+-- The upstream says that the capacity is another one.
+function bucket.resize(limit)
+  limit.cap = math.min(limit.cap, limit.n)
+  limit.fresh = limit.fresh and math.min(limit.fresh, limit.n)
+end
+
+-- Nothing may be left of the bucket at the moment after which no forgotten permit can be sent.
+function bucket.forget(_, limit, now)
+  limit.cap, limit.fresh, limit.fresh_since = -(limit.lost_from - now) * limit.refill, nil, nil
+end
+
 function bucket.available(limit)
   return math.floor(math.max(limit.cap, limit.fresh or limit.cap) + 1e-6) - limit.out
 end
@@ -63,11 +75,10 @@ function bucket.grant(state, limit, cost, send_by, parties)
 end
 
 function bucket.settle(state, limit, s, now)
-  local k = math.ceil(s.send_by / limit.slot)
-  if k <= (limit.out_low or 0) then
+  if slots.is_gone(limit, s.granted_at, s.send_by) then
     return false
   end
-  slots.add(state, limit, 'out', k, -s.cost, s.parties)
+  slots.add(state, limit, 'out', math.ceil(s.send_by / limit.slot), -s.cost, s.parties)
   if s.kind == 'not_sent' then
     return true
   end

@@ -6,6 +6,7 @@ local concurrency = {}
 
 concurrency.fields = {
   'n', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'granted', 'foreign', 'known', 'alerted',
+  'lost_at', 'lost_from', 'lost_until',
 }
 
 function concurrency.advance(state, limit, now)
@@ -14,7 +15,12 @@ function concurrency.advance(state, limit, now)
 end
 
 function concurrency.available(limit)
-  return limit.n - limit.paid - limit.out
+  local free = limit.n - limit.paid - limit.out
+  return limit.lost_until and math.min(0, free) or free
+end
+
+function concurrency.forget()
+  -- Slots that nobody remembers come back by their deadlines, at `lost_until` at the latest.
 end
 
 function concurrency.grant(state, limit, cost, send_by, parties)
@@ -24,11 +30,10 @@ end
 
 -- As window.settle; `send_by` is the permit's deadline.
 function concurrency.settle(state, limit, s, now)
-  local k = math.ceil(s.send_by / limit.slot)
-  if k <= (limit.out_low or 0) then
+  if slots.is_gone(limit, s.granted_at, s.send_by) then
     return false
   end
-  slots.add(state, limit, 'out', k, -s.cost, s.parties)
+  slots.add(state, limit, 'out', math.ceil(s.send_by / limit.slot), -s.cost, s.parties)
   local called = s.kind == 'accepted' or s.kind == 'lost'
   local till = s.answered_at + limit.linger
   if called and limit.linger > 0 and till > now then
@@ -52,7 +57,7 @@ function concurrency.ahead(state, limit, now)
   end
 
   function c.ready_at(need)
-    return limit.n - busy >= need and c.at or nil
+    return limit.n - busy >= need and math.max(c.at, limit.lost_until or 0) or nil
   end
 
   function c.step()

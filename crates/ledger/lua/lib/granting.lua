@@ -4,6 +4,7 @@
 -- @include lib/lease
 -- @include lib/pauses
 -- @include lib/usage
+-- @include lib/life
 
 local granting = {}
 
@@ -137,11 +138,18 @@ local function weigh_limit(ctx, group, t, limit, cost)
   local weight = limits.weigh(limit, cost)
   local ahead = ctx.ahead[limit.index]
   local exhausted = limit.kind == 'concurrency' and 'concurrency_exhausted' or 'quota_exhausted'
+  if limit.lost_from and limit.lost_from > ctx.now then
+    t.bound(0, 'probing', limit.name, limit.lost_from)
+  end
   if not limit.known then
     if limit.probe_until and limit.probe_until > ctx.now then
       t.bound(0, 'probing', limit.name, limit.probe_until)
     else
       t.bound(ahead > 0 and 0 or 1, 'probing', limit.name, probe_until(ctx, group))
+    end
+    if limit.lost_until then
+      -- How much there is only the probe can tell.
+      return
     end
   end
   local all, open = open_to(ctx, limit, group)
@@ -215,7 +223,7 @@ local function grant(ctx, group, t, lease_key)
   local l = {
     granted_at = now, send_by = now + send_within(ctx, group) + 1, deadline = now + group.ttl + 1,
     class = group.class, tenant = group.tenant, tier = group.tier, units = group.units,
-    probes = table.concat(t.probe_scopes, '\n'),
+    probes = table.concat(t.probe_scopes, '\n'), by = ctx.replica,
   }
   lease.create(lease_key, l, count, now)
   if ctx.lease(lease_key) then
@@ -247,6 +255,7 @@ local function grant(ctx, group, t, lease_key)
   for i = 1, #t.ramp_scopes do
     pauses.let_out(ctx.pauses, t.ramp_scopes[i], count)
   end
+  life.grant(ctx.state, l.deadline)
   usage.count(ctx.use, 'granted', count)
   usage.charge(ctx.use, group, usage.units(group.units), count)
   ctx.remember(lease_key, l)

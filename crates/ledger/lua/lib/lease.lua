@@ -26,6 +26,7 @@ function lease.read(lease_key)
     tier = h.have['tier'],
     units = h.have['units'],
     probes = h.have['probes'] or '',
+    by = h.have['by'],
     bits = h.have['bits'],
   }
 end
@@ -44,6 +45,7 @@ function lease.create(lease_key, l, count, now)
   hash.put(l.h, 'tier', l.tier)
   hash.put(l.h, 'units', l.units)
   hash.put(l.h, 'probes', l.probes ~= '' and l.probes or nil)
+  hash.put(l.h, 'by', l.by)
   hash.put(l.h, 'bits', l.bits)
   l.lives = l.deadline - now + LATE
   hash.put_int(l.h, 'kept_till', l.deadline + LATE)

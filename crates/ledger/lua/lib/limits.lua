@@ -7,8 +7,8 @@
 local limits = {}
 
 local KINDS = { window = window, concurrency = concurrency, bucket = bucket, adaptive = adaptive }
-local SUMS = { 'out', 'paid', 'closing', 'settled', 'blind', 'granted', 'foreign' }
-local IS_TEXT = { out_index = true, paid_index = true, closing_held = true }
+local SUMS = { 'out', 'paid', 'shadow', 'closing', 'settled', 'blind', 'granted', 'foreign' }
+local IS_TEXT = { out_index = true, paid_index = true, shadow_index = true, closing_held = true }
 -- Probes without a reading after which the declaration is believed.
 local UNREAD_PROBES = 3
 
@@ -36,10 +36,14 @@ function limits.load(state, budget, now)
       limit[SUMS[i]] = limit[SUMS[i]] or 0
     end
     limit.n = limit.n or limit.capacity
-    if not limit.has_readings then
+    if not limit.has_readings and not limit.gate then
       limit.known = 1
     end
+    limit.now = now
     limit.does.advance(state, limit, now)
+    if limit.lost_until and now >= limit.lost_until then
+      limits.find(limit)
+    end
   end
 end
 
@@ -59,6 +63,42 @@ function limits.save(state, budget)
         hash.put(state, limit.key .. ':' .. field, text)
       end
     end
+  end
+end
+
+-- ## any => lost: what weighed is forgotten. Until `quiet_at` permits may be sent that nobody remembers; what they weigh is
+-- over a window later. Told `again`, by another replica, it lasts longer at most.
+function limits.lose(state, limit, quiet_at, now, again)
+  if limit.kind == 'adaptive' or (again and quiet_at <= math.max(now, limit.lost_from or 0)) then
+    return
+  end
+  limit.lost_from = math.max(limit.lost_from or 0, quiet_at)
+  limit.lost_until = limit.lost_from + (limit.kind == 'window' and limit.window or 0)
+  if again then
+    return
+  end
+  limit.lost_at = now
+  slots.clear(state, limit, 'out')
+  limit.does.forget(state, limit, now)
+  if limit.has_readings and limit.kind ~= 'concurrency' then
+    limit.known, limit.unread, limit.probe_until = nil, nil, nil
+  end
+end
+
+-- Whether some limit does not know yet what was lost.
+function limits.is_recovering(budget)
+  for l = 1, #budget.limits do
+    if budget.limits[l].lost_until then
+      return true
+    end
+  end
+  return false
+end
+
+-- ## lost => known or believed: the operator says so, or its time has passed.
+function limits.find(limit)
+  if limit.lost_until then
+    limit.lost_from, limit.lost_until, limit.lost_read, limit.found_at = nil, nil, nil, limit.now
   end
 end
 
@@ -124,12 +164,12 @@ function limits.end_probe(limit, unread)
   if unread then
     limit.unread = (limit.unread or 0) + 1
     if limit.unread >= UNREAD_PROBES then
-      limit.known, limit.unread = 1, nil
+      limit.known, limit.unread, limit.gate = 1, nil, nil
     end
   end
 end
 
 -- ## unknown => known: a reading came.
 function limits.learn(limit)
-  limit.known, limit.unread, limit.probe_until = 1, nil, nil
+  limit.known, limit.unread, limit.probe_until, limit.gate = 1, nil, nil, nil
 end

@@ -25,6 +25,8 @@ function pauses.read(pause_key)
     end
     record[attribute] = tonumber(p.h.have[fields[i]])
   end
+  -- Servers keep fields in orders of their own.
+  table.sort(p.scopes)
   return p
 end
 
@@ -98,6 +100,20 @@ function pauses.begin(p, scope, now, granted_at, till, budget, jitter)
   record.probe, record.ramp, record.out = 0, nil, nil
   put(p, scope, record)
   announce.say('paused', scope, record['until'] - now)
+end
+
+-- A replica remembers that a scope is paused until `till` (nil: until resumed): it goes on, never shorter than it is.
+function pauses.restore(p, scope, now, till)
+  local record = p.by_scope[scope]
+  if scope == 'operator' then
+    if not record and (not till or till > now) then
+      put(p, scope, { began = now, ['until'] = till })
+    end
+  elseif till and till > now and (#p.scopes < SCOPES or record) then
+    if not record or record.ramp or record['until'] < till then
+      put(p, scope, { began = now, tries = record and record.tries or 1, ['until'] = till, probe = 0 })
+    end
+  end
 end
 
 -- ## probe => probing

@@ -7,13 +7,6 @@
 
 local settling = {}
 
-local function optional(text)
-  if text == '-' then
-    return nil
-  end
-  return tonumber(text)
-end
-
 -- Reads one settle group from ARGV.
 function settling.read()
   local group = { kind = args.text(), age = args.num(), indexes = {}, costs = {}, readings = {} }
@@ -27,15 +20,15 @@ function settling.read()
   for _ = 1, args.num() do
     local limit_index = args.num()
     group.readings[limit_index] = {
-      least = optional(args.text()),
-      last = optional(args.text()),
-      capacity = optional(args.text()),
-      earliest = optional(args.text()),
-      latest = optional(args.text()),
+      least = args.optional(),
+      last = args.optional(),
+      capacity = args.optional(),
+      earliest = args.optional(),
+      latest = args.optional(),
     }
   end
   group.scope = args.text()
-  group.retry_after = optional(args.text())
+  group.retry_after = args.optional()
   return group
 end
 
@@ -47,7 +40,7 @@ local function observe_capacity(limit, reading, s)
   if not (reading and reading.capacity) or (limit.kind ~= 'window' and limit.kind ~= 'bucket') then
     return
   end
-  local weighs = math.ceil(s.send_by / limit.slot) > (limit.out_low or 0)
+  local weighs = not slots.is_gone(limit, s.granted_at, s.send_by)
   if s.kind ~= 'accepted' or not weighs or s.granted_at < (limit.n_since or 0) then
     return
   end
@@ -106,9 +99,6 @@ local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
   observe_capacity(limit, reading, s)
   s.reading = on_clock(reading, s)
   limit.does.settle(ctx.state, limit, s, ctx.now)
-  if s.foreign then
-    announce.say('foreign', limit.name, s.foreign)
-  end
   if s.read then
     limits.learn(limit)
   elseif weight.is_probe and not limit.known then
@@ -145,9 +135,8 @@ local function correct_usage(ctx, group, l, count)
     usage.charge(ctx.use, l, usage.units(l.units), -count)
   elseif group.kind == 'refused' and not group.is_counted then
     usage.charge(ctx.use, l, usage.units(l.units), -count)
-  elseif group.units ~= '' then
-    usage.charge(ctx.use, l, usage.units(l.units), -count)
-    usage.charge(ctx.use, l, usage.units(group.units), count)
+  else
+    usage.charge(ctx.use, l, usage.instead(usage.units(l.units), usage.units(group.units)), count)
   end
 end
 
@@ -200,17 +189,52 @@ local function scope_of(ctx, group)
   return limit and 'limit:' .. limit.name or 'budget'
 end
 
+-- Puts a refusal that no account explains down to the limits that it says are used up; if it names none, to the first
+-- window of the call, unless there may have been too many at once.
+local function put_down(ctx, group, l)
+  if l.probes ~= '' then
+    -- Alone it cannot have been one of too many.
+    return
+  end
+  local first, left, is_named, may_be_at_once = nil, nil, false, false
+  for i = 1, #ctx.budget.limits do
+    local limit = ctx.budget.limits[i]
+    local weight = lease.get_limit(l, limit)
+    local reading = group.readings[i]
+    if weight and limit.kind == 'concurrency' then
+      may_be_at_once = true
+    elseif weight and limit.kind == 'window' then
+      local is_used_up = reading and reading.least == 0
+      local is_explained = weight.is_probe or limit.lost_until or foreign.a_window(limit, ctx.now) > 0
+        or slots.is_gone(limit, l.granted_at, limit.completion == 1 and l.deadline or l.send_by)
+      is_named = is_named or is_used_up
+      if is_used_up and not is_explained then
+        ladder.refuse(ctx.state, limit, l, 0, ctx.now)
+      elseif not first and not is_explained then
+        first, left = limit, reading and reading.least
+      end
+    end
+  end
+  if first and not is_named and not may_be_at_once then
+    ladder.refuse(ctx.state, first, l, left, ctx.now)
+  end
+end
+
 -- Settles one group; answers its letters and for how long its scope is paused.
 function settling.apply(ctx, group, lease_key)
   local l = ctx.lease(lease_key)
   if group.kind == 'unclaimed' then
-    if l and lease.was_asked_again(l) then
+    if l and (l.by ~= ctx.replica or lease.was_asked_again(l)) then
       return string.rep('d', #group.indexes), 0
     end
     group.kind = 'not_sent'
   end
   local indexes, letters = sort_out(l, group)
   if not l then
+    if ctx.recovering and group.retry_after and group.scope ~= '' then
+      -- The permit was forgotten with the state; what the upstream asks for is heard all the same.
+      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, ctx.now, till(ctx, group), ctx.budget, ctx.jitter)
+    end
     return letters, 0
   end
   if #indexes > 0 then
@@ -235,6 +259,9 @@ function settling.apply(ctx, group, lease_key)
         end
       end
     end
+    if group.kind == 'refused' then
+      put_down(ctx, group, l)
+    end
     lease.set_bits(l, indexes, group.kind == 'not_sent' and 'n' or 's')
     correct_usage(ctx, group, l, #indexes)
     usage.count(ctx.use, 'settled', #indexes)
@@ -252,6 +279,17 @@ function settling.apply(ctx, group, lease_key)
   return letters, paused_for(ctx, l)
 end
 
+-- Whether some limit's state was lost since the permit was granted: its slot comes back by the deadline that was known.
+local function is_forgotten(ctx, l)
+  for i = 1, #ctx.budget.limits do
+    local limit = ctx.budget.limits[i]
+    if lease.get_limit(l, limit) and l.granted_at <= (limit.lost_at or 0) then
+      return true
+    end
+  end
+  return false
+end
+
 -- Moves a permit's deadline on; answers the new one in ms from now, `settled` or `unknown`.
 function settling.renew(ctx, index, ttl, lease_key)
   local l = ctx.lease(lease_key)
@@ -264,13 +302,14 @@ function settling.renew(ctx, index, ttl, lease_key)
   end
   local from = lease.deadline_of(l, index)
   local to = math.max(from, ctx.now + ttl)
-  if from <= ctx.now then
+  if from <= ctx.now or is_forgotten(ctx, l) then
     return 'unknown'
   end
   for i = 1, #ctx.budget.limits do
     local limit = ctx.budget.limits[i]
     local weight = lease.get_limit(l, limit)
-    if weight and (limit.kind == 'concurrency' or (limit.completion == 1 and limit.kind ~= 'adaptive')) then
+    local is_late = limit.kind == 'concurrency' or (limit.completion == 1 and limit.kind ~= 'adaptive')
+    if weight and is_late and not slots.is_gone(limit, l.granted_at, from) then
       slots.move(ctx.state, limit, weight.cost, from, to, limits.parties(limit, l.tenant, l.tier))
     end
   end

@@ -200,6 +200,29 @@ function slots.sweep(state, limit, side, upto)
   return dropped
 end
 
+-- Drops all slots of a side.
+function slots.clear(state, limit, side)
+  local index = limit[side .. '_index'] or ''
+  for i = 1, math.min(#index / DIGITS, SLOTS_A_CALL) do
+    if i % SLOTS_A_READ == 1 then
+      read_ahead(state, limit, side, i, #index / DIGITS)
+    end
+    local field = slot_field(limit, side, entry(index, i))
+    local cost, held = parse(hash.text(state, field))
+    limit[side] = limit[side] - cost
+    for j = 1, #(held or {}) do
+      hold(state, limit, held[j].party, -held[j].cost)
+    end
+    hash.put(state, field, nil)
+  end
+  limit[side .. '_index'] = string.sub(index, math.min(#index / DIGITS, SLOTS_A_CALL) * DIGITS + 1)
+end
+
+-- Whether a permit, to be sent by `send_by`, is no longer among what is out: its time has passed, or it was forgotten.
+function slots.is_gone(limit, granted_at, send_by)
+  return math.ceil(send_by / limit.slot) <= (limit.out_low or 0) or granted_at <= (limit.lost_at or 0)
+end
+
 -- Walks the occupied slots of a side in order: answers k, cost, parties; or nil.
 function slots.walk(state, limit, side)
   local index = limit[side .. '_index'] or ''
@@ -218,11 +241,8 @@ function slots.walk(state, limit, side)
   end
 end
 
--- Moves a permit's cost from one moment to a later one; nothing happens where it weighs no more.
+-- Moves the cost of a permit that is out from one moment to a later one.
 function slots.move(state, limit, cost, from, to, parties)
-  local k = math.ceil(from / limit.slot)
-  if k > (limit.out_low or 0) then
-    slots.add(state, limit, 'out', k, -cost, parties)
-    slots.add(state, limit, 'out', math.ceil(to / limit.slot), cost, parties)
-  end
+  slots.add(state, limit, 'out', math.ceil(from / limit.slot), -cost, parties)
+  slots.add(state, limit, 'out', math.ceil(to / limit.slot), cost, parties)
 end

@@ -9,7 +9,7 @@ local LIMIT_NUMBERS = {
   'completion', 'readings',
 }
 local LIMIT_TEXTS = { 'name', 'key', 'kind', 'reservations', 'caps' }
-local BUDGET_NUMBERS = { 'send_within', 'backoff_base', 'backoff_max', 'ramp', 'alert' }
+local BUDGET_NUMBERS = { 'send_within', 'permit_ttl', 'backoff_base', 'backoff_max', 'ramp', 'alert' }
 
 local function amounts(text)
   local list, by_party = {}, {}

@@ -19,6 +19,18 @@ function usage.units(text)
   return list
 end
 
+-- What is to be charged beyond `granted` where some units turned out to cost what `actual` says; may be below zero.
+function usage.instead(granted, actual)
+  local list, known = {}, {}
+  for i = 1, #granted do
+    known[granted[i].unit] = granted[i].cost
+  end
+  for i = 1, #actual do
+    list[#list + 1] = { unit = actual[i].unit, cost = actual[i].cost - (known[actual[i].unit] or 0) }
+  end
+  return list
+end
+
 local function add(u, field, n)
   if not u.sums[field] then
     u.sums[field] = 0

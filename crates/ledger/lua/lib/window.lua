@@ -3,14 +3,24 @@
 -- Invariant: available = max(min(N - paid - closing, cap), fresh) - out is never above what the upstream would still
 -- accept. `closing` is what is paid until the current window's end, whenever that turns out to be; `paid` the rest.
 -- @include lib/slots
+-- @include lib/ladder
+-- @include lib/foreign
 
 local window = {}
 
 window.fields = {
-  'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'closing', 'closing_held', 'settled', 'blind', 'granted', 'foreign', 'cap',
+  'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'closing', 'closing_held',
+  'settled', 'blind', 'granted', 'cap',
   'fresh', 'fresh_since', 'fresh_until', 'end_early', 'end_late', 'edge_early', 'edge_late', 'known', 'unread',
-  'probe_until', 'alerted',
+  'probe_until', 'alerted', 'lost_read', 'found_at', 'lost_at', 'lost_from', 'lost_until',
 }
+window.is_real = {}
+for _, part in ipairs({ ladder, foreign }) do
+  for i = 1, #part.fields do
+    window.fields[#window.fields + 1] = part.fields[i]
+    window.is_real[part.fields[i]] = part.is_real[part.fields[i]]
+  end
+end
 
 -- What the store's clock and the upstream's may drift apart in a window nobody reads, as a share of it.
 local DRIFT = 1e-4
@@ -26,11 +36,24 @@ local function end_after(limit, early, late)
 end
 
 -- The window that ends in [end_early, end_late] is over: its end is the last edge.
-local function pass_end(state, limit)
+local function pass_end(state, limit, now)
+  if not limit.is_aligned then
+    ladder.reach(limit)
+    return
+  end
+  foreign.turn(limit, now)
+  if ladder.doubts(limit) then
+    -- One permit finds out whether the end was one.
+    limit.gate, limit.known, limit.unread, limit.probe_until = 1, nil, nil, nil
+  end
   slots.let_go(state, limit, limit.closing_held)
   limit.closing_held = nil
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
   limit.cap, limit.fresh, limit.fresh_since, limit.closing = nil, nil, nil, 0
+  if limit.lost_read then
+    -- A reading placed all that was forgotten in this window.
+    limit.lost_from, limit.lost_until, limit.lost_read, limit.found_at = nil, nil, nil, now
+  end
   if limit.is_on_clock then
     limit.end_early, limit.end_late = end_after(limit, limit.edge_early, limit.edge_late)
   else
@@ -41,7 +64,7 @@ end
 -- Drops what is out and certainly executed in a window that is over.
 local function drop_out(state, limit, now)
   local upto = math.floor((now - limit.window) / limit.slot)
-  if limit.edge_early then
+  if limit.edge_early and limit.is_aligned and limit.proven then
     upto = math.max(upto, math.ceil(limit.edge_early / limit.slot) - 1)
   end
   slots.sweep(state, limit, 'out', upto)
@@ -49,18 +72,28 @@ end
 
 function window.advance(state, limit, now)
   -- Bounded: the drift makes an end that nobody reads too vague after some thousand windows.
+  ladder.load(limit)
   while limit.end_late and now >= limit.end_late do
-    pass_end(state, limit)
+    pass_end(state, limit, now)
   end
-  if limit.fresh_until and now >= limit.fresh_until then
+  if not limit.is_aligned and now >= (limit.others_since or now) + limit.window then
+    foreign.turn(limit, now)
+  end
+  limit.fresh, limit.fresh_at = ladder.refilled(limit, limit.fresh, limit.fresh_at, now)
+  if limit.fresh_until and now >= limit.fresh_until and not ladder.is_bucket(limit) then
     limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
   end
   drop_out(state, limit, now)
   slots.sweep(state, limit, 'paid', math.floor(now / limit.slot))
+  slots.sweep(state, limit, 'shadow', math.floor(now / limit.slot))
+  ladder.advance(limit, now)
 end
 
-local function level(n, paid, cap, fresh)
+local function level(n, paid, cap, fresh, is_lost)
   local all = n - paid
+  if is_lost then
+    all = math.min(all, 0)
+  end
   if cap and cap < all then
     all = cap
   end
@@ -70,17 +103,50 @@ local function level(n, paid, cap, fresh)
   return all
 end
 
+-- Of what is there, what may go: not what others will use, nor faster than the pace; but one at a turn. `all` is what
+-- the level leaves, `alone` what our own calls leave.
+local function open(limit, all, alone, out, kept, is_turn, is_lost)
+  if out == 0 and all < 1 and alone >= 1 and not is_lost and foreign.a_window(limit, limit.now) == 0 then
+    -- Blind settlements weigh twice on a reading that had counted them: where nobody else was seen, one goes and reads.
+    all = 1
+  end
+  if all > 0 and kept > 0 then
+    -- Where nothing is out nothing would be heard: one goes.
+    all = math.max(all - kept, out == 0 and 1 or 0)
+  end
+  local paced = ladder.open(limit)
+  if paced and paced < all then
+    all = paced
+  end
+  if is_turn and all < 1 and not is_lost then
+    all = 1 - out
+  end
+  return all
+end
+
 function window.available(limit)
-  return level(limit.n, limit.paid + limit.closing, limit.cap, limit.fresh) - limit.out
+  local paid = limit.paid + limit.closing
+  local all = level(limit.n, paid, limit.cap, limit.fresh, limit.lost_until) - limit.out
+  local kept = foreign.reserve(limit, limit.now)
+  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, limit.turn, limit.lost_until)
+end
+
+-- Of a state that was lost nothing is believed but edges that have passed.
+function window.forget(state, limit)
+  slots.let_go(state, limit, limit.closing_held)
+  limit.closing, limit.closing_held, limit.cap = 0, nil, nil
+  limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
+  limit.end_early, limit.end_late, limit.lost_read = nil, nil, nil
 end
 
 function window.grant(state, limit, cost, send_by, parties)
   slots.add(state, limit, 'out', math.ceil(send_by / limit.slot), cost, parties)
   limit.granted = limit.granted + cost
+  ladder.grant(limit, cost)
 end
 
 local function pay(state, limit, cost, till, parties, now)
-  if till == limit.end_late then
+  if limit.is_aligned and till == limit.end_late then
     limit.closing = limit.closing + cost
     limit.closing_held = slots.take_on(state, limit, limit.closing_held, cost, parties)
   elseif till > now then
@@ -90,7 +156,8 @@ end
 
 local function settle_blind(state, limit, s, now)
   local till = s.moment + limit.window
-  if limit.end_late then
+  -- While ends are doubted, what was perhaps never sent weighs its whole time.
+  if limit.end_late and limit.is_aligned and (s.kind ~= 'lost' or not ladder.doubts(limit)) then
     if limit.is_on_clock then
       local windows = math.floor((s.moment - limit.end_early) / limit.window) + 1
       till = math.min(till, limit.end_late + windows * limit.window)
@@ -99,6 +166,13 @@ local function settle_blind(state, limit, s, now)
     end
   end
   pay(state, limit, s.charge, till, s.parties, now)
+  if s.kind ~= 'lost' then
+    ladder.remember(state, limit, s.charge, s.moment)
+  end
+  if limit.is_aligned and s.moment < (limit.edge_early or 0) then
+    -- No reading of the current window counts what executed in an earlier one.
+    return
+  end
   limit.settled = limit.settled + s.charge
   limit.blind = limit.blind + s.charge
   if limit.cap then
@@ -109,15 +183,16 @@ local function settle_blind(state, limit, s, now)
   end
 end
 
--- The reading of the permit granted latest, less everything else settled since its grant.
+-- The reading of the permit granted latest, less everything else settled since its grant. Answers whether it is this one.
 local function refresh(limit, s)
   limit.settled = limit.settled + s.charge
   if not limit.fresh_since or s.settled_then >= limit.fresh_since then
     limit.fresh = s.reading.last - (limit.settled - s.settled_then - s.charge_each)
-    limit.fresh_since = s.settled_then
-  else
-    limit.fresh = limit.fresh - s.charge
+    limit.fresh_since, limit.fresh_at = s.settled_then, s.answered_at
+    return true
   end
+  limit.fresh = limit.fresh - s.charge
+  return false
 end
 
 -- Takes a reading's window end in; answers nil where its window is over. Ends are a window apart at least, and intervals
@@ -126,15 +201,20 @@ local function meet_end(state, limit, early, late, now)
   if late <= now or (limit.edge_late and early <= limit.edge_late) then
     return nil
   end
+  local before = limit.end_late and early > limit.end_late and limit.end_early or limit.edge_early
+  if before and late - before < limit.window and (not limit.end_late or early > limit.end_late) then
+    return false
+  end
   if not limit.end_late then
     limit.end_early, limit.end_late = early, late
   elseif early > limit.end_late then
     limit.end_late = math.min(limit.end_late, now)
-    pass_end(state, limit)
+    pass_end(state, limit, now)
     limit.end_early, limit.end_late = early, late
     drop_out(state, limit, now)
   elseif late < limit.end_early then
-    return nil
+    -- Its window is over, unless its end is ahead as well: two ends ahead cannot be, one of them is not one.
+    return nil, early > now
   else
     limit.end_early = math.max(limit.end_early, early)
     limit.end_late = math.min(limit.end_late, late)
@@ -142,45 +222,79 @@ local function meet_end(state, limit, early, late, now)
   return true
 end
 
+-- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
+local function charge_foreign(state, limit, s, now)
+  local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
+  if excess > 0 and not limit.lost_until and s.granted_at >= (limit.found_at or 0) then
+    slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), excess, {})
+    limit.others_since = limit.others_since or now
+    foreign.see(limit, (limit.others or 0) + excess)
+  end
+end
+
+local function settle_sliding(state, limit, s, now)
+  local r = s.reading
+  pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
+  charge_foreign(state, limit, s, now)
+  if refresh(limit, s) then
+    limit.fresh_until = now + limit.window
+  end
+  ladder.remember(state, limit, s.charge, s.moment)
+  if r.late then
+    ladder.prove(state, limit, s, now)
+    ladder.weigh_law(limit, s, r.early, r.late)
+    local late = math.min(r.late, s.moment + limit.window)
+    ladder.follow(limit, math.min(r.early, late), late, r.least, now)
+  else
+    ladder.learn_phase(state, limit, s, now)
+  end
+  foreign.heard(limit, s.granted_at, s.answered_at)
+end
+
 local function settle_aligned(state, limit, s, now)
   local r = s.reading
   -- A window's end is at most a window away from any call in it.
-  if not meet_end(state, limit, r.early, math.min(r.late, s.moment + limit.window), now) then
+  local late = math.min(r.late, s.moment + limit.window)
+  local is_met, is_contradiction = meet_end(state, limit, math.min(r.early, late), late, now)
+  if is_met == false then
+    -- It moved by less than a window: not a window's end.
+    ladder.slide(state, limit, now)
+    settle_sliding(state, limit, s, now)
     return
+  elseif is_contradiction then
+    settle_blind(state, limit, s, now)
+    return
+  elseif not is_met then
+    ladder.remember(state, limit, s.charge, s.moment)
+    return
+  end
+  if limit.lost_until and s.granted_at >= limit.lost_from then
+    limit.lost_read = 1
   end
   pay(state, limit, s.charge, limit.end_late, s.parties, now)
   local cap = r.least - (limit.blind - s.blind_then)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
   refresh(limit, s)
-end
-
--- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
-local function charge_foreign(state, limit, s, now)
-  local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
-  if excess > 0 then
-    slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), excess, {})
-    limit.foreign = limit.foreign + excess
-    s.foreign = excess
+  ladder.remember(state, limit, s.charge, s.moment)
+  ladder.note_steady(limit, r.least)
+  ladder.prove(state, limit, s, now)
+  foreign.heard(limit, s.granted_at, s.answered_at)
+  if not limit.lost_until and s.granted_at >= (limit.found_at or 0) and limit.end_early > now then
+    -- All of ours that this reading can have counted is settled in this window, which is not over, or out.
+    foreign.see(limit, limit.n - r.least - limit.paid - limit.closing - limit.out)
   end
-end
-
-local function settle_sliding(state, limit, s, now)
-  pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
-  charge_foreign(state, limit, s, now)
-  refresh(limit, s)
-  limit.fresh_until = now + limit.window
 end
 
 -- Settles `s`: cost (granted, all), charge (all), charge_each, send_by, moment (the latest at which it executed),
 -- granted_at, settled_then, blind_then, weighed_then, parties, kind, reading {least, last, early, late}.
 -- Answers whether it still weighed.
 function window.settle(state, limit, s, now)
-  local k = math.ceil(s.send_by / limit.slot)
-  if k <= (limit.out_low or 0) then
+  if slots.is_gone(limit, s.granted_at, s.send_by) then
     return false
   end
-  slots.add(state, limit, 'out', k, -s.cost, s.parties)
+  slots.add(state, limit, 'out', math.ceil(s.send_by / limit.slot), -s.cost, s.parties)
   if s.kind == 'not_sent' then
+    ladder.give_back(limit, s.cost)
     return true
   end
   local r = s.reading
@@ -221,6 +335,12 @@ function window.ahead(state, limit, now)
   local paid_k, paid_cost, paid_held = next_paid()
   local closing_held = limit.closing_held
   local end_early, end_late, fresh_until = limit.end_early, limit.end_late, limit.fresh_until
+  local lost_until, lost_read = limit.lost_until, limit.lost_read
+  local kept, is_turn = foreign.reserve(limit, now), limit.turn
+  local fresh_at = limit.fresh_at
+  if ladder.is_bucket(limit) then
+    fresh_until = nil
+  end
 
   local function drop(held)
     for i = 1, #(held or {}) do
@@ -234,23 +354,38 @@ function window.ahead(state, limit, now)
     out_k, out_cost, out_held = next_out()
   end
 
-  function c.ready_at(need)
-    return level(limit.n, paid + closing, cap, fresh) - out >= need and c.at or nil
-  end
-
-  function c.step()
+  local function next_at()
     local at
     local function sooner(moment)
       if moment and (not at or moment < at) then
         at = moment
       end
     end
-    local out_at = out_k and out_k * limit.slot + limit.window
-    local paid_at = paid_k and paid_k * limit.slot
-    sooner(out_at)
-    sooner(paid_at)
-    sooner((cap or fresh or out_k or closing > 0) and end_late)
+    sooner(out_k and out_k * limit.slot + limit.window)
+    sooner(paid_k and paid_k * limit.slot)
+    sooner((cap or fresh or out_k or closing > 0 or lost_read or kept > 0) and end_late)
+    sooner(lost_until)
     sooner(fresh and fresh_until)
+    return at
+  end
+
+  function c.ready_at(need)
+    fresh, fresh_at = ladder.refilled(limit, fresh, fresh_at, c.at)
+    local all = level(limit.n, paid + closing, cap, fresh, lost_until) - out
+    local paced_at = ladder.open_at(limit, need, now)
+    if paced_at > c.at then
+      return all >= need and paced_at or nil
+    end
+    if open(limit, all, limit.n - paid - closing - out, out, kept, is_turn, lost_until) >= need then
+      return c.at
+    end
+    local refilled_at = fresh and need + out <= limit.n and ladder.refilled_at(limit, fresh_at, need + out + kept - fresh)
+    local other = next_at()
+    return refilled_at and (not other or refilled_at <= other) and math.max(refilled_at, c.at) or nil
+  end
+
+  function c.step()
+    local at = next_at()
     if not at then
       return false
     end
@@ -266,11 +401,20 @@ function window.ahead(state, limit, now)
     if fresh_until and fresh_until <= at then
       fresh, fresh_until = nil, nil
     end
-    if end_late and end_late <= at then
-      cap, fresh, closing = nil, nil, 0
+    if lost_until and lost_until <= at then
+      lost_until = nil
+    end
+    if end_late and end_late <= at and not limit.is_aligned then
+      is_turn = limit.end_seen == 2 or is_turn
+      end_early, end_late = nil, nil
+    elseif end_late and end_late <= at then
+      cap, fresh, closing, kept = nil, nil, 0, 0
+      if lost_read then
+        lost_until, lost_read = nil, nil
+      end
       drop(slots.held_in(closing_held))
       closing_held = nil
-      while out_k and out_k * limit.slot < end_early do
+      while limit.proven and out_k and out_k * limit.slot < end_early do
         drop_next_out()
       end
       if limit.is_on_clock then

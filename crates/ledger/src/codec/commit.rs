@@ -7,7 +7,7 @@ use bursar_quota::{
     PauseOrder, Reason, Refusal, Renewal, Scope, SettleGroup, SettleKind, Settled, UnitName,
 };
 
-use super::{Keys, Reader};
+use super::{Keys, Reader, Remembered, Witness, life};
 use crate::{Reply, ScriptCall};
 
 struct Args(Vec<Vec<u8>>);
@@ -86,8 +86,8 @@ fn put_acquire(args: &mut Args, group: &AcquireGroup) {
     args.put(joined(&group.costs, ","));
 }
 
-/// The call of `commit`.
-pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit) -> ScriptCall {
+/// The call of `commit` by a replica that remembers this of the budget.
+pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: &Witness) -> ScriptCall {
     let mut args = Args(Vec::with_capacity(9 + 16 * commit.settles.len() + 8 * commit.acquires.len()));
     args.put(budget);
     args.put(keys.channel());
@@ -95,6 +95,10 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit) -> Scrip
     args.put(commit.spec_version);
     args.put(commit.waiting);
     args.put(format_args!("{:.17e}", commit.jitter));
+    args.put(&memory.incarnation);
+    args.put(memory.seq);
+    args.put_or_dash(memory.latest_ms);
+    args.put_or_dash(memory.earliest_ms);
     args.put(commit.settles.len());
     args.put(commit.renews.len());
     args.put(commit.acquires.len());
@@ -156,8 +160,8 @@ fn decision(mut reader: Reader) -> Result<Decision, LedgerError> {
     Ok(Decision { granted, send_within_ms, deadline_ms, refusal })
 }
 
-/// The reply of `commit`.
-pub fn decode_commit(reply: Reply) -> Result<CommitReply, LedgerError> {
+/// The reply of `commit`, and what is to be remembered of it.
+pub fn decode_commit(reply: Reply) -> Result<(CommitReply, Remembered), LedgerError> {
     let mut parts = Reader::new("commit", reply)?;
     let (mut settled, mut paused, mut renewed) = (parts.array()?, parts.array()?, parts.array()?);
     let (mut decided, mut stand) = (parts.array()?, parts.array()?);
@@ -184,5 +188,5 @@ pub fn decode_commit(reply: Reply) -> Result<CommitReply, LedgerError> {
         let mut limit = stand.array()?;
         answer.limits.push((limit.num()?, limit.num()?, limit.num()?));
     }
-    Ok(answer)
+    Ok((answer, life::remembered(parts.array()?)?))
 }

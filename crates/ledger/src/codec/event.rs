@@ -23,9 +23,30 @@ pub fn decode_event(payload: &[u8]) -> Option<LedgerEvent> {
             capacity: num(text()?)?,
         },
         "foreign" => EventKind::ForeignUse { limit: limit(text()?)?, cost: num(text()?)? },
+        "rung" => EventKind::RungChanged {
+            limit: limit(text()?)?,
+            from: text()?.to_owned(),
+            to: text()?.to_owned(),
+        },
         "spec" => EventKind::SpecChanged { version: num(text()?)? },
         "deleted" => EventKind::Deleted,
+        "state_lost" => EventKind::StateLost,
         _ => return None,
     };
     Some(LedgerEvent { budget, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_rung_names_both() {
+        let limit = LimitName::new("w").unwrap();
+        let kind = EventKind::RungChanged { limit, from: "aligned".into(), to: "paced".into() };
+        let budget = BudgetName::new("b").unwrap();
+        assert_eq!(decode_event(b"b\nrung\nw\naligned\npaced"), Some(LedgerEvent { budget, kind }));
+        assert_eq!(decode_event(b"b\nrung\nw\naligned"), None);
+        assert_eq!(decode_event(b"b\nrung\nno limit\naligned\npaced"), None);
+    }
 }

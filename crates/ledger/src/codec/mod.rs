@@ -3,6 +3,7 @@
 mod commit;
 mod event;
 mod keys;
+mod life;
 mod reader;
 mod settings;
 mod stored;
@@ -10,6 +11,7 @@ mod stored;
 pub use commit::{decode_commit, encode_commit};
 pub use event::decode_event;
 pub use keys::Keys;
+pub use life::{Remembered, Witness, decode_recover, encode_recover};
 pub use settings::encode_put;
 pub use stored::{decode_stored, encode_get};
 

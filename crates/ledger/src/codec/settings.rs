@@ -77,6 +77,7 @@ pub fn encode_put(keys: &Keys, spec: &BudgetSpec) -> Result<ScriptCall, LedgerEr
     let json = serde_json::to_string(spec).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     let mut fields = vec![
         ("send_within".to_owned(), ms(spec.send_within).to_string()),
+        ("permit_ttl".to_owned(), ms(spec.permit_ttl).to_string()),
         ("backoff_base".to_owned(), ms(spec.backoff.base).to_string()),
         ("backoff_max".to_owned(), ms(spec.backoff.max).to_string()),
         ("ramp".to_owned(), ms(spec.ramp).to_string()),

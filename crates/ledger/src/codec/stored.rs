@@ -29,6 +29,9 @@ fn limit(mut reader: Reader) -> Result<LimitSnapshot, LedgerError> {
         window_end_ms: early.zip(late),
         known: reader.num::<u8>()? == 1,
         foreign: reader.num()?,
+        recovering_ms: reader.optional()?,
+        foreign_per_window: reader.num()?,
+        reserved: reader.num()?,
     })
 }
 
@@ -89,5 +92,7 @@ pub fn decode_stored(reply: Reply) -> Result<Stored, LedgerError> {
     while waits.left() > 0 {
         snapshot.waiting.push((waits.text()?, waits.num()?));
     }
+    // Servers keep fields in orders of their own.
+    snapshot.waiting.sort();
     Ok(Stored { spec, version, snapshot })
 }

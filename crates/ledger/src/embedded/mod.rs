@@ -10,6 +10,7 @@ mod vm;
 mod vm_tests;
 
 pub use engine::{Embedded, EmbeddedConfig};
+pub use keyspace::KeyspaceCopy;
 #[cfg(test)]
 pub(crate) use keyspace::names as command_names;
-pub use vm::{Vm, VmLimits};
+pub use vm::{Vm, VmLimits, VmUse};

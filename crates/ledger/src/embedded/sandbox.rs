@@ -44,19 +44,15 @@ impl Sandbox {
         fuel_max: u64,
     ) -> Result<Self> {
         let lua = Lua::new_with(StdLib::STRING | StdLib::TABLE | StdLib::MATH, LuaOptions::new())?;
-        if std::env::var("NOLIM").is_err() {
-            lua.set_memory_limit(memory_max)?;
-        }
+        lua.set_memory_limit(memory_max)?;
         let used = Rc::clone(fuel);
-        if std::env::var("NOHOOK").is_err() {
-            lua.set_hook(HookTriggers::new().every_nth_instruction(HOOK_EVERY), move |_, _| {
-                used.set(used.get().saturating_add(u64::from(HOOK_EVERY)));
-                if used.get() > fuel_max {
-                    return Err(refuse("the script ran too long"));
-                }
-                Ok(VmState::Continue)
-            })?;
-        }
+        lua.set_hook(HookTriggers::new().every_nth_instruction(HOOK_EVERY), move |_, _| {
+            used.set(used.get().saturating_add(u64::from(HOOK_EVERY)));
+            if used.get() > fuel_max {
+                return Err(refuse("the script ran too long"));
+            }
+            Ok(VmState::Continue)
+        })?;
         let globals = lua.create_table()?;
         for name in FUNCTIONS {
             globals.raw_set(name, lua.globals().raw_get::<Value>(name)?)?;
@@ -69,6 +65,8 @@ impl Sandbox {
             globals.raw_set(name, frozen(&lua, &library)?)?;
         }
         globals.raw_set("redis", frozen(&lua, &redis_table(&lua, space)?)?)?;
+        #[cfg(feature = "testing")]
+        crate::testing::install_probes(&lua, &globals)?;
         let environment = frozen(&lua, &globals)?;
         refuse_undefined(&lua, &globals)?;
         Ok(Self { lua, environment, globals })

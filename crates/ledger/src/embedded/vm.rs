@@ -12,7 +12,7 @@ use mlua::{Function, Lua, Table, Value};
 
 use super::{
     convert::{reply, script_error},
-    keyspace::Keyspace,
+    keyspace::{Keyspace, KeyspaceCopy},
     sandbox::{Fuel, Sandbox, unmetered},
 };
 use crate::{HostError, Reply, Script, ScriptCall};
@@ -36,6 +36,19 @@ impl Default for VmLimits {
     fn default() -> Self {
         Self { lua_bytes_max: 64 << 20, instructions_max: 100_000_000, keyspace_bytes_max: 1 << 30 }
     }
+}
+
+/// What the last run of a [`Vm`] took, and what its keys take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VmUse {
+    /// Lua instructions of the run, cut to whole 10,000.
+    pub instructions: u64,
+    /// Commands that the run called.
+    pub commands: u64,
+    /// Keys that there are, expired ones that were not swept yet included.
+    pub keys: usize,
+    /// Estimated bytes of all keys.
+    pub bytes: usize,
 }
 
 /// Runs scripts one after the other, in the calling thread, as Redis would. The only state is the keyspace: a script
@@ -97,6 +110,32 @@ impl Vm {
     /// What scripts published since the last call: channel and payload, in order. At most 4096 are kept.
     pub fn take_published(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.space.borrow_mut().take_published()
+    }
+
+    /// What the last run took, and what the keys take.
+    pub fn usage(&self) -> VmUse {
+        let space = self.space.borrow();
+        VmUse {
+            instructions: self.fuel.get(),
+            commands: space.commands(),
+            keys: space.len(),
+            bytes: space.bytes(),
+        }
+    }
+
+    /// What all keys hold now.
+    pub fn copy(&self) -> KeyspaceCopy {
+        self.space.borrow().copy(None)
+    }
+
+    /// What these keys hold now; those that are not there are left out.
+    pub fn copy_of(&self, keys: &[Vec<u8>]) -> KeyspaceCopy {
+        self.space.borrow().copy(Some(keys))
+    }
+
+    /// Goes back to `copy`, of whichever machine: afterwards the keyspace holds that and nothing else.
+    pub fn restore(&mut self, copy: &KeyspaceCopy) {
+        self.space.borrow_mut().restore(copy);
     }
 
     fn evaluate(&mut self, script: &Script, call: &ScriptCall) -> mlua::Result<Result<Reply, HostError>> {

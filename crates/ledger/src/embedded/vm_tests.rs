@@ -266,3 +266,25 @@ fn a_compiled_script_is_kept_and_their_number_bounded() {
     }
     assert!(format!("{vm:?}").contains("chunks"));
 }
+
+#[test]
+fn a_copy_brings_all_back_with_its_expiries_and_weight() {
+    let mut vm = Vm::new().unwrap();
+    let get = "return redis.call('HGET', KEYS[1], 'f')";
+    run(&mut vm, "redis.call('HSET', KEYS[1], 'f', '1') redis.call('PEXPIRE', KEYS[1], '1000')").unwrap();
+    let (before, copy, part) = (vm.usage(), vm.copy(), vm.copy_of(&[b"b".to_vec()]));
+    run(&mut vm, "redis.call('HSET', KEYS[1], 'f', '2') redis.call('HSET', KEYS[2], 'g', '3')").unwrap();
+    assert_eq!(vm.usage().commands, 2);
+    vm.restore(&copy);
+    assert_eq!((vm.usage().keys, vm.usage().bytes), (before.keys, before.bytes));
+    assert_eq!(run(&mut vm, get), Ok(Reply::Bulk(b"1".to_vec())));
+    assert_eq!(run(&mut vm, "return redis.call('EXISTS', KEYS[2])"), Ok(Reply::Int(0)));
+    let late = START + Duration::from_millis(1001);
+    assert_eq!(run_at(&mut vm, get, late), Ok(Reply::Nil));
+    // In another machine, and of some keys alone.
+    let mut other = Vm::new().unwrap();
+    other.restore(&copy);
+    assert_eq!(run(&mut other, get), Ok(Reply::Bulk(b"1".to_vec())));
+    other.restore(&part);
+    assert_eq!((other.usage().keys, other.usage().bytes), (0, 0));
+}

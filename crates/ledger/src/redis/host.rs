@@ -26,6 +26,7 @@ use crate::{HostError, Reply, Script, ScriptCall, ScriptHost};
 use super::{
     announce::{Listener, MAX_BEHIND, REST},
     config::{RedisConfig, RedisConfigError},
+    dial::Dial,
     driver::{Driver, Job, Work},
     install_crypto,
     jitter::Jitter,
@@ -55,8 +56,18 @@ impl RedisHost {
     /// not be reachable: until it is, calls are answered by [`HostError::Unavailable`], and the connection is made when
     /// it can be.
     pub fn connect(config: RedisConfig) -> Result<Self, RedisConfigError> {
+        Self::connect_by(config, None)
+    }
+
+    /// As [`RedisHost::connect`], to a single server without TLS, over connections that `dial` opens: for networks that
+    /// are simulated.
+    pub fn over(config: RedisConfig, dial: Arc<dyn Dial>) -> Result<Self, RedisConfigError> {
+        Self::connect_by(config, Some(dial))
+    }
+
+    fn connect_by(config: RedisConfig, dial: Option<Arc<dyn Dial>>) -> Result<Self, RedisConfigError> {
         install_crypto();
-        let target = Arc::new(Target::new(&config)?);
+        let target = Arc::new(Target::new(&config, dial)?);
         let pool = Pool::new(&target, config.drivers)
             .map_err(|error| RedisConfigError { field: "url", problem: error.to_string() })?;
         let jitter = Arc::new(Jitter::new(config.seed, config.retry_base, config.retry_max));

@@ -7,6 +7,7 @@
 mod announce;
 mod config;
 mod crypto;
+mod dial;
 mod driver;
 mod failure;
 mod host;
@@ -19,5 +20,6 @@ mod url;
 
 pub use config::{RedisConfig, RedisConfigError, RedisTls};
 pub use crypto::install_crypto;
+pub use dial::{Dial, Dialled, Stream};
 pub use host::RedisHost;
 pub use secret::Secret;

@@ -18,7 +18,7 @@ use redis::{
     cluster_async::ClusterConnection,
 };
 
-use super::{failure::Verdict, target::Target, url::Topology};
+use super::{dial::Dial, failure::Verdict, target::Target, url::Topology};
 
 /// A connection on which many calls are under way at once; clones share it.
 #[derive(Clone)]
@@ -45,6 +45,7 @@ pub(super) enum Checkout {
     Standalone(deadpool_redis::Connection),
     Sentinel(Object<SentinelManager>),
     Cluster(Object<ClusterManager>),
+    Dialled(Object<DialManager>),
 }
 
 impl Checkout {
@@ -54,6 +55,7 @@ impl Checkout {
             Self::Standalone(connection) => Wire::One(MultiplexedConnection::clone(connection)),
             Self::Sentinel(connection) => Wire::One(MultiplexedConnection::clone(connection)),
             Self::Cluster(connection) => Wire::Cluster(ClusterConnection::clone(connection)),
+            Self::Dialled(connection) => Wire::One(MultiplexedConnection::clone(connection)),
         }
     }
 
@@ -68,6 +70,7 @@ impl Checkout {
             Self::Standalone(connection) => drop(deadpool_redis::Connection::take(connection)),
             Self::Sentinel(connection) => drop(Object::take(connection)),
             Self::Cluster(connection) => drop(Object::take(connection)),
+            Self::Dialled(connection) => drop(Object::take(connection)),
         }
     }
 }
@@ -78,6 +81,7 @@ pub(super) enum Pool {
     Standalone(deadpool_redis::Pool),
     Sentinel(managed::Pool<SentinelManager>),
     Cluster(managed::Pool<ClusterManager>),
+    Dialled(managed::Pool<DialManager>),
 }
 
 impl Pool {
@@ -89,6 +93,10 @@ impl Pool {
             recycle: Some(target.response_timeout),
         };
         let nothing = || RedisError::from((ErrorKind::InvalidClientConfig, "no server is named"));
+        if let Some(dial) = target.dial() {
+            let manager = DialManager { target: Arc::clone(target), dial: Arc::clone(dial) };
+            return Ok(Self::Dialled(build(managed::Pool::builder(manager), size, timeouts)?));
+        }
         Ok(match target.topology() {
             Topology::Single => {
                 let info = target.first().cloned().ok_or_else(nothing)?;
@@ -112,6 +120,7 @@ impl Pool {
             Self::Standalone(pool) => pool.get().await.map(Checkout::Standalone).map_err(judge),
             Self::Sentinel(pool) => pool.get().await.map(Checkout::Sentinel).map_err(judge),
             Self::Cluster(pool) => pool.get().await.map(Checkout::Cluster).map_err(judge),
+            Self::Dialled(pool) => pool.get().await.map(Checkout::Dialled).map_err(judge),
         }
     }
 }
@@ -167,6 +176,34 @@ impl managed::Manager for SentinelManager {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let master: Client = self.target.sentinel(&self.service, turn)?.async_get_client().await?;
         master.get_multiplexed_async_connection_with_config(&self.target.connection_config()).await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut MultiplexedConnection,
+        _: &Metrics,
+    ) -> RecycleResult<RedisError> {
+        ping(connection).await
+    }
+}
+
+/// Connects to one server over streams that somebody else opens.
+pub(super) struct DialManager {
+    target: Arc<Target>,
+    dial: Arc<dyn Dial>,
+}
+
+impl managed::Manager for DialManager {
+    type Type = MultiplexedConnection;
+    type Error = RedisError;
+
+    async fn create(&self) -> RedisResult<MultiplexedConnection> {
+        let (stream, login) = self.target.dialled(&self.dial).await?;
+        let config = self.target.connection_config();
+        let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, config).await?;
+        // It ends with the last clone of the connection, or when the stream does.
+        tokio::spawn(driver);
+        Ok(connection)
     }
 
     async fn recycle(

@@ -1,6 +1,6 @@
 //! The store as redis-rs wants it described: addresses, logins, certificates, timeouts.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
@@ -13,6 +13,7 @@ use redis::{
 
 use super::{
     config::{RedisConfig, RedisConfigError, RedisTls},
+    dial::{Dial, Dialled},
     secret::Secret,
     url::{StoreUrl, Topology},
 };
@@ -32,14 +33,20 @@ pub(super) struct Target {
     /// One a node of the address, with login and certificates. For sentinels, theirs are in the builder.
     nodes: Vec<ConnectionInfo>,
     cluster: Option<ClusterClient>,
+    /// Opens connections to a single server, where that is not done by TCP.
+    dial: Option<Arc<dyn Dial>>,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
 }
 
 impl Target {
-    /// Describes the store; reads the certificates. Connects nowhere.
-    pub(super) fn new(config: &RedisConfig) -> Result<Self, RedisConfigError> {
+    /// Describes the store; reads the certificates. Connects nowhere. `dial` is for a single server without TLS.
+    pub(super) fn new(config: &RedisConfig, dial: Option<Arc<dyn Dial>>) -> Result<Self, RedisConfigError> {
         let url = config.address()?;
+        if dial.is_some() && (url.topology != Topology::Single || url.tls) {
+            let problem = "only a single server without TLS is dialled".to_owned();
+            return Err(RedisConfigError { field: "url", problem });
+        }
         let certificates = read_certificates(&config.tls)?;
         let invalid =
             |field| move |error: redis::RedisError| RedisConfigError { field, problem: error.to_string() };
@@ -66,6 +73,7 @@ impl Target {
             certificates,
             nodes,
             cluster,
+            dial,
             connect_timeout,
             response_timeout: config.response_timeout,
             url,
@@ -89,6 +97,20 @@ impl Target {
     /// The one server, or the first node.
     pub(super) fn first(&self) -> Option<&ConnectionInfo> {
         self.nodes.first()
+    }
+
+    /// Who opens connections, where that is not done by TCP.
+    pub(super) fn dial(&self) -> Option<&Arc<dyn Dial>> {
+        self.dial.as_ref()
+    }
+
+    /// Opens a connection by `dial`, and how to log in on it.
+    pub(super) async fn dialled(&self, dial: &Arc<dyn Dial>) -> RedisResult<(Dialled, RedisConnectionInfo)> {
+        let nowhere =
+            || redis::RedisError::from((redis::ErrorKind::InvalidClientConfig, "no server is named"));
+        let (host, port) = self.url.nodes.first().ok_or_else(nowhere)?;
+        let login = self.first().ok_or_else(nowhere)?.redis_settings().clone();
+        Ok((dial.dial(host, *port).await?, login))
     }
 
     /// The cluster, where it is one.
@@ -143,6 +165,10 @@ impl Target {
     /// A connection for subscriptions: to the server, to the master, or to any one node of a cluster, since those pass
     /// on to each other what is published.
     pub(super) async fn subscriber(&self, turn: usize) -> RedisResult<PubSub> {
+        if let Some(dial) = &self.dial {
+            let (stream, login) = self.dialled(dial).await?;
+            return PubSub::new(&login, stream).await;
+        }
         let client = match &self.url.topology {
             Topology::Sentinel { service } => self.sentinel(service, turn)?.async_get_client().await?,
             _ => {
@@ -253,10 +279,10 @@ mod tests {
             config.tls.ca_file = Some(folder.path().join(name));
             config
         };
-        let missing = Target::new(&config("missing.pem")).err().unwrap();
+        let missing = Target::new(&config("missing.pem"), None).err().unwrap();
         assert_eq!(missing.field, "tls.ca_file");
         assert!(missing.problem.contains("missing.pem cannot be read"), "{}", missing.problem);
         std::fs::write(folder.path().join("text.pem"), "no certificate").unwrap();
-        assert!(Target::new(&config("text.pem")).err().unwrap().problem.contains("is no PEM file"));
+        assert!(Target::new(&config("text.pem"), None).err().unwrap().problem.contains("is no PEM file"));
     }
 }

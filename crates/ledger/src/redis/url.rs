@@ -91,7 +91,7 @@ impl StoreUrl {
         Ok(Self { topology, tls, user, password, nodes, db })
     }
 
-    /// Where it leads, for logs: no user, no password.
+    /// Where it leads, for logs: no user, no password, nothing that is not printed; an address that leads to the same.
     pub(super) fn place(&self) -> String {
         let hosts: Vec<_> = self
             .nodes
@@ -103,7 +103,7 @@ impl StoreUrl {
             .collect();
         let (kind, path) = match &self.topology {
             Topology::Single => ("", String::new()),
-            Topology::Sentinel { service } => ("+sentinel", format!("/{service}")),
+            Topology::Sentinel { service } => ("+sentinel", format!("/{}", encode(service))),
             Topology::Cluster => ("+cluster", String::new()),
         };
         let db = if self.db == 0 { String::new() } else { format!("/{}", self.db) };
@@ -134,7 +134,7 @@ fn parse_node(text: &str, default_port: u16) -> Result<(String, u16), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let ipv6 = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '.' | '%');
     let well_formed = match text.starts_with('[') {
-        true => host.chars().all(ipv6),
+        true => host.contains(':') && host.chars().all(ipv6),
         false => host.chars().all(plain),
     };
     if host.is_empty() || !well_formed {
@@ -176,6 +176,16 @@ fn decode(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "has percent-encoded bytes that are not UTF-8".into())
 }
 
+/// Percent-encodes what could end the part that it stands in, or a line of a log.
+fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
+    let encoded = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encoded).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_an_address_that_leads_to_the_same() {
+        let url = StoreUrl::parse("redis+sentinel://:pw@a/ma%2Fin%0A%25/2").unwrap();
+        assert_eq!(url.topology, Topology::Sentinel { service: "ma/in\n%".into() });
+        assert_eq!(url.place(), "redis+sentinel://a:26379/ma%2Fin%0A%25/2");
+        let again = StoreUrl::parse(&url.place()).unwrap();
+        assert_eq!((again.topology, again.nodes, again.db), (url.topology, url.nodes, url.db));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for (text, problem) in [
             ("localhost:6379", "must have the form"),
@@ -214,6 +233,7 @@ mod tests {
             ("redis://:hunter2@a:70000", "a port is outside"),
             ("redis://:hunter2@", "a host is missing"),
             ("redis://:hunter2@a b", "a host is missing"),
+            ("redis://:hunter2@[a%2Fb]", "a host is missing"),
             ("redis://:hunter2%zz@a", "two hex digits"),
             ("redis://:hunter2@a/x", "the database is outside"),
             ("redis://:hunter2@a/-1", "the database is outside"),

@@ -1,4 +1,6 @@
-//! Real servers for tests: Redis or Valkey, alone, with TLS and users, behind a sentinel, or as a cluster. Each listens
+//! What tests need, of this crate and of others: scripts from a folder (see [`LUA_VARIABLE`]), and real servers.
+//!
+//! A server is Redis or Valkey, alone, with TLS and users, behind a sentinel, or as a cluster. Each listens
 //! on a free port of 127.0.0.1, keeps its files in a temporary folder, and ends with the value that holds it.
 //!
 //! The server's program is the one that `BURSAR_TEST_REDIS_SERVER` names, or `redis-server` or `valkey-server` on the
@@ -11,6 +13,7 @@
 
 mod certificates;
 mod cluster;
+mod lua;
 mod program;
 mod sentinel;
 mod server;
@@ -19,7 +22,9 @@ use std::{fmt::Debug, time::Duration};
 
 pub use certificates::Certificates;
 pub use cluster::RedisCluster;
-pub use program::{PROGRAM_VARIABLE, TLS_PROGRAM_VARIABLE};
+pub use lua::{LUA_VARIABLE, PROBES_VARIABLE};
+pub(crate) use lua::{file as lua_file, install_probes};
+pub use program::{PROGRAM_VARIABLE, SERVERS_VARIABLE, TLS_PROGRAM_VARIABLE, programs};
 pub use sentinel::RedisSentinel;
 pub use server::{RedisServer, ServerSetup};
 

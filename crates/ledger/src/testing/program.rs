@@ -15,8 +15,27 @@ pub const PROGRAM_VARIABLE: &str = "BURSAR_TEST_REDIS_SERVER";
 /// The environment variable that names the program for tests with TLS, where the other one was built without it.
 pub const TLS_PROGRAM_VARIABLE: &str = "BURSAR_TEST_REDIS_TLS_SERVER";
 
+/// The environment variable that names further programs, parted as in `PATH`: tests that compare servers run on them all.
+pub const SERVERS_VARIABLE: &str = "BURSAR_SERVERS";
+
+/// Every program that there is to test against: the one that all tests use, and those that [`SERVERS_VARIABLE`] names.
+/// Panics if there is none, or if a name leads to no file.
+pub fn programs() -> Vec<PathBuf> {
+    let mut found = vec![program(false)];
+    for path in env::var_os(SERVERS_VARIABLE).iter().flat_map(env::split_paths) {
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        assert!(path.is_file(), "{SERVERS_VARIABLE} names {}, which is no file", path.display());
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
 /// The server's program; panics if there is none.
-fn program(with_tls: bool) -> PathBuf {
+pub(super) fn program(with_tls: bool) -> PathBuf {
     let variables =
         if with_tls { &[TLS_PROGRAM_VARIABLE, PROGRAM_VARIABLE][..] } else { &[PROGRAM_VARIABLE] };
     for variable in variables {
@@ -46,12 +65,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the program in `folder` with `args`.
-    pub(super) fn start(folder: &Path, args: &[String], with_tls: bool) -> Self {
+    /// Starts `program` in `folder` with `args`.
+    pub(super) fn start(program: &Path, folder: &Path, args: &[String]) -> Self {
         let log = folder.join("log");
         let file = File::create(&log).expect("the temporary folder can be written");
         let errors = file.try_clone().expect("a file handle can be copied");
-        let child = Command::new(program(with_tls))
+        let child = Command::new(program)
             .args(args)
             .current_dir(folder)
             .stdin(Stdio::null())

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     RedisServer,
-    program::{Process, free_port},
+    program::{Process, free_port, program},
     wait_for,
 };
 
@@ -35,7 +35,8 @@ impl RedisSentinel {
             master.port()
         );
         fs::write(folder.path().join("sentinel.conf"), config).expect("the temporary folder can be written");
-        let sentinel = Process::start(folder.path(), &["sentinel.conf".into(), "--sentinel".into()], false);
+        let sentinel =
+            Process::start(&program(false), folder.path(), &["sentinel.conf".into(), "--sentinel".into()]);
         let this = Self { servers: [master, replica], port, _sentinel: sentinel, _folder: folder };
         wait_for("a sentinel that knows the replica", || match this.ask(&["REPLICAS", SERVICE]) {
             // Until it has answered the sentinel once, a replica counts as down.

@@ -1,6 +1,10 @@
 //! One server.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisResult,
@@ -10,19 +14,26 @@ use tempfile::TempDir;
 
 use super::{
     Certificates,
-    program::{Process, TLS_PROGRAM_VARIABLE, free_port},
+    program::{Process, TLS_PROGRAM_VARIABLE, free_port, program},
     wait_for,
 };
 
 /// How a server is to be started.
 #[derive(Debug, Clone, Default)]
 pub struct ServerSetup {
+    program: Option<PathBuf>,
     args: Vec<String>,
     login: Option<(String, String)>,
     certificates: Option<Arc<Certificates>>,
 }
 
 impl ServerSetup {
+    /// Runs this program, and not the one that tests usually run.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
+        self
+    }
+
     /// Adds words of the command line, such as `--maxmemory 1mb`, apart at spaces.
     pub fn args(mut self, words: &str) -> Self {
         self.args.extend(words.split_whitespace().map(str::to_owned));
@@ -47,7 +58,9 @@ impl ServerSetup {
     }
 
     fn run(&self, folder: &Path, port: u16) -> Process {
-        Process::start(folder, &arguments(self, port), self.certificates.is_some())
+        let usual = || program(self.certificates.is_some());
+        let program = self.program.clone().unwrap_or_else(usual);
+        Process::start(&program, folder, &arguments(self, port))
     }
 
     /// Starts it and waits until it answers.
@@ -108,6 +121,17 @@ impl RedisServer {
                 other => Err(other),
             }
         })
+    }
+
+    /// What it says it is, such as `Redis 7.0.15` or `Valkey 9.1.2`.
+    pub fn version(&self) -> String {
+        let Value::BulkString(info) = self.command(&["INFO", "server"]) else { return "unknown".to_owned() };
+        let info = String::from_utf8_lossy(&info);
+        let of = |key: &str| info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        match (of("valkey_version"), of("redis_version")) {
+            (Some(version), _) => format!("Valkey {version}"),
+            (None, version) => format!("Redis {}", version.unwrap_or("of no version")),
+        }
     }
 
     /// Its port on 127.0.0.1.

@@ -18,6 +18,9 @@ pub(crate) fn event(event: LedgerEvent) -> Option<v1::WatchResponse> {
         EventKind::ForeignUse { limit, cost } => {
             Event::ForeignUse(v1::ForeignUse { limit: limit.as_str().into(), cost })
         }
+        EventKind::RungChanged { limit, from, to } => {
+            Event::RungChanged(v1::RungChanged { limit: limit.as_str().into(), from, to })
+        }
         EventKind::SpecChanged { version } => Event::SpecChanged(v1::SpecChanged { version }),
         EventKind::Deleted => Event::Deleted(v1::Deleted {}),
         EventKind::StateLost => Event::StateLost(v1::StateLost {}),

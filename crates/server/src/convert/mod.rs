@@ -5,6 +5,7 @@ pub(crate) mod acquire;
 pub(crate) mod budget;
 pub(crate) mod declared;
 pub(crate) mod event;
+pub(crate) mod operator;
 pub(crate) mod refusal;
 pub(crate) mod settle;
 pub(crate) mod status;

@@ -41,5 +41,49 @@ fn limit(limit: LimitSnapshot) -> v1::LimitStatus {
         window_end_latest_ms: limit.window_end_ms.map(|(_, latest)| latest),
         known: limit.known,
         foreign: limit.foreign,
+        recovering_ms: limit.recovering_ms,
+        foreign_per_window: limit.foreign_per_window,
+        reserved: limit.reserved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bursar_quota::LimitName;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_whole() {
+        let told = limit(LimitSnapshot {
+            limit: LimitName::new("w").unwrap(),
+            capacity: 1,
+            available: -2,
+            out: 3,
+            paid: 4,
+            rung: "paced".into(),
+            window_end_ms: Some((5, 6)),
+            known: true,
+            foreign: 7,
+            recovering_ms: Some(8),
+            foreign_per_window: 9,
+            reserved: 10,
+        });
+        let expected = v1::LimitStatus {
+            name: "w".into(),
+            capacity: 1,
+            available: -2,
+            out: 3,
+            paid: 4,
+            rung: "paced".into(),
+            window_end_earliest_ms: Some(5),
+            window_end_latest_ms: Some(6),
+            known: true,
+            foreign: 7,
+            recovering_ms: Some(8),
+            foreign_per_window: 9,
+            reserved: 10,
+        };
+        assert_eq!(told, expected);
     }
 }

@@ -1,6 +1,6 @@
 //! Budgets: put, read, listed, watched.
 
-use bursar_quota::EventKind;
+use bursar_quota::{EventKind, LimitName};
 use bursar_wire::v1;
 use tonic::Code;
 
@@ -65,12 +65,18 @@ async fn a_watcher_hears_of_its_budgets_alone() {
     server.ledger.announce("b", EventKind::Wake);
     server.ledger.announce("b", EventKind::Paused { scope: "budget".into(), for_ms: Some(1500) });
     server.ledger.announce("b", EventKind::StateLost);
+    let limit = LimitName::new("w").unwrap();
+    let rung = EventKind::RungChanged { limit, from: "aligned".into(), to: "sliding".into() };
+    server.ledger.announce("b", rung);
     let first = soon(watch.message()).await.unwrap().unwrap();
     let paused = v1::Paused { scope: "budget".into(), for_ms: Some(1500) };
     assert_eq!(first.budget, "b");
     assert_eq!(first.event, Some(v1::watch_response::Event::Paused(paused)));
     let second = soon(watch.message()).await.unwrap().unwrap();
     assert_eq!(second.event, Some(v1::watch_response::Event::StateLost(v1::StateLost {})));
+    let third = soon(watch.message()).await.unwrap().unwrap();
+    let changed = v1::RungChanged { limit: "w".into(), from: "aligned".into(), to: "sliding".into() };
+    assert_eq!(third.event, Some(v1::watch_response::Event::RungChanged(changed)));
 }
 
 #[tokio::test]

@@ -62,6 +62,9 @@ fn object(change: &Watched) -> Value {
         EventKind::ForeignUse { limit, cost } => {
             json!({ "budget": budget, "event": "foreign_use", "limit": limit, "cost": cost })
         }
+        EventKind::RungChanged { limit, from, to } => {
+            json!({ "budget": budget, "event": "rung_changed", "limit": limit, "from": from, "to": to })
+        }
         EventKind::SpecChanged { version } => {
             json!({ "budget": budget, "event": "spec_changed", "version": version })
         }
@@ -88,9 +91,29 @@ fn text(change: &Watched) -> String {
             format!("limit {limit}: {used} of {capacity} used")
         }
         EventKind::ForeignUse { limit, cost } => format!("limit {limit}: {cost} used by somebody else"),
+        EventKind::RungChanged { limit, from, to } => {
+            format!("limit {limit} is accounted as {to}, no longer as {from}")
+        }
         EventKind::SpecChanged { version } => format!("declared anew, version {version}"),
         EventKind::Deleted => "deleted".to_owned(),
         EventKind::StateLost => "its state was lost and is being learned again".to_owned(),
     };
     format!("{budget}: {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use bursar_quota::LimitName;
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_rung_is_told() {
+        let limit = LimitName::new("w").unwrap();
+        let kind = EventKind::RungChanged { limit, from: "aligned".into(), to: "sliding".into() };
+        let change = Watched::Change(LedgerEvent { budget: BudgetName::new("b").unwrap(), kind });
+        assert_eq!(text(&change), "b: limit w is accounted as sliding, no longer as aligned");
+        let expected = json!({ "budget": "b", "event": "rung_changed", "limit": "w", "from": "aligned", "to": "sliding" });
+        assert_eq!(object(&change), expected);
+    }
 }

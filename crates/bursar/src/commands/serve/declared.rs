@@ -1,6 +1,6 @@
 //! Budgets of the configuration, declared in the store as soon as it can be reached, and again when it has lost them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bursar_coordinator::{Coordinator, CoordinatorError, WatchItem};
 use bursar_quota::{BudgetName, BudgetSpec, EventKind};
@@ -11,8 +11,8 @@ use crate::{config::Config, exit::Failure};
 
 /// The first pause after a failure, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// How often the store is asked whether it has been emptied.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often the store is asked whether it still knows what was declared, and of how many budgets at once.
+const LOOK: (Duration, usize) = (Duration::from_secs(5), 32);
 
 /// Budgets to declare.
 #[derive(Debug, Clone)]
@@ -40,13 +40,15 @@ pub(super) struct Declarer {
     coordinator: Coordinator,
     wanted: watch::Receiver<Declared>,
     done: watch::Sender<bool>,
+    /// Where the next look begins.
+    looked: usize,
 }
 
 impl Declarer {
     /// A declarer of `first`, and where to put what shall take its place.
     pub(super) fn new(coordinator: Coordinator, first: Declared) -> (watch::Sender<Declared>, Self) {
         let (put, wanted) = watch::channel(first);
-        (put, Self { coordinator, wanted, done: watch::Sender::new(false) })
+        (put, Self { coordinator, wanted, done: watch::Sender::new(false), looked: 0 })
     }
 
     /// Whether what is wanted has been declared.
@@ -111,9 +113,26 @@ impl Declarer {
         Ok(())
     }
 
+    /// A budget that was declared and is unknown to the store, though nobody was heard to delete it. Looks at some.
+    async fn missing(&mut self, wanted: &Declared, deleted: &HashSet<BudgetName>) -> Option<BudgetName> {
+        let count = wanted.specs.len();
+        for _ in 0..LOOK.1.min(count) {
+            self.looked = (self.looked + 1) % count;
+            let name = &wanted.specs[self.looked].name;
+            let is_unknown =
+                matches!(self.coordinator.get_budget(name).await, Err(CoordinatorError::UnknownBudget(_)));
+            if is_unknown && !deleted.contains(name) {
+                return Some(name.clone());
+            }
+        }
+        None
+    }
+
     /// Waits until others are wanted, or the store says or shows that it lost what it knew.
     async fn until_needed(&mut self, wanted: &Declared) {
         let mut events = self.coordinator.watch();
+        // What somebody deleted is not missing.
+        let mut deleted = HashSet::new();
         loop {
             tokio::select! {
                 changed = self.wanted.changed() => match changed {
@@ -125,13 +144,17 @@ impl Declarer {
                         tracing::warn!(budget = %event.budget, "the store lost a budget's state: declaring again");
                         return;
                     }
+                    Some(WatchItem::Event(event)) if event.kind == EventKind::Deleted => {
+                        if wanted.specs.iter().any(|spec| spec.name == event.budget) {
+                            deleted.insert(event.budget);
+                        }
+                    }
                     Some(_) => {}
                     None => std::future::pending::<()>().await,
                 },
-                () = tokio::time::sleep(LOOK) => {
-                    let emptied = matches!(self.coordinator.list_budgets(None, 1).await, Ok(names) if names.is_empty());
-                    if emptied && !wanted.specs.is_empty() {
-                        tracing::warn!("the store knows no budget: declaring again");
+                () = tokio::time::sleep(LOOK.0) => {
+                    if let Some(name) = self.missing(wanted, &deleted).await {
+                        tracing::warn!(budget = %name, "the store does not know a declared budget: declaring again");
                         return;
                     }
                 }

@@ -144,6 +144,7 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 impl Keyspace {
     /// Does `words`: a command's name, in any case, and its arguments.
     pub(crate) fn execute<'a>(&'a mut self, words: &[&[u8]]) -> Answer<'a> {
+        self.commands += 1;
         let Some((name, args)) = words.split_first() else {
             return Err(CommandError::plain(
                 "Please specify at least one argument for this redis.call() call",

@@ -16,3 +16,4 @@ mod tests;
 pub(crate) use command::names;
 pub(crate) use command::{CommandError, OUT_OF_MEMORY, Output};
 pub(crate) use store::Keyspace;
+pub use store::KeyspaceCopy;

@@ -16,7 +16,7 @@ const OVERHEAD: usize = 64;
 const SWEEP_PER_RUN: usize = 16;
 
 /// What a key holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Value {
     Text(Vec<u8>),
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
@@ -25,11 +25,17 @@ pub(super) enum Value {
     Sorted(BTreeMap<Vec<u8>, f64>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     value: Value,
     /// Unix milliseconds after which the key is gone.
     expires: Option<u64>,
+}
+
+/// Keys and what they hold, as they were at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct KeyspaceCopy {
+    entries: HashMap<Vec<u8>, Entry>,
 }
 
 /// All keys of one VM. Bounded: beyond `bytes_max` a script that has written nothing yet may not write more.
@@ -50,6 +56,8 @@ pub(crate) struct Keyspace {
     dirty: bool,
     /// Keys to sweep in the next run: as many as expiries were set, so that sweeping keeps up with any script.
     sweep: usize,
+    /// Commands that the current run has done.
+    pub(super) commands: u64,
     pub(super) outbox: Outbox,
 }
 
@@ -66,6 +74,7 @@ impl Keyspace {
             full: false,
             dirty: false,
             sweep: SWEEP_PER_RUN,
+            commands: 0,
             outbox: Outbox::default(),
         }
     }
@@ -79,6 +88,7 @@ impl Keyspace {
         self.sweep();
         self.full = self.bytes > self.bytes_max;
         self.dirty = false;
+        self.commands = 0;
     }
 
     /// Payloads published since the last call, with their channels, in order.
@@ -87,15 +97,39 @@ impl Keyspace {
     }
 
     /// How many keys there are, expired ones that were not swept yet included.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// An estimate of the memory that the keys take.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Commands that the last run did, those that failed included.
+    pub(crate) fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// What there is, of all keys or of `keys` alone.
+    pub(crate) fn copy(&self, keys: Option<&[Vec<u8>]>) -> KeyspaceCopy {
+        let entries = match keys {
+            None => self.entries.clone(),
+            Some(keys) => {
+                let entry = |key: &Vec<u8>| Some((key.clone(), self.entries.get(key)?.clone()));
+                keys.iter().filter_map(entry).collect()
+            }
+        };
+        KeyspaceCopy { entries }
+    }
+
+    /// Holds what `copy` holds and nothing else. What was published and not taken stays.
+    pub(crate) fn restore(&mut self, copy: &KeyspaceCopy) {
+        self.entries.clone_from(&copy.entries);
+        let expiry = |(key, entry): (&Vec<u8>, &Entry)| Some((entry.expires?, key.clone()));
+        self.expiries = self.entries.iter().filter_map(expiry).collect();
+        self.bytes = self.entries.iter().map(|(key, entry)| weight(key) + entry.value.weight()).sum();
+        self.sweep = SWEEP_PER_RUN;
     }
 
     /// The run's time.

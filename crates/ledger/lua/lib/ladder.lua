@@ -1,0 +1,333 @@
+-- How far a window's account believes the ends that readings name. Aligned: all is given back at an end. Sliding: an end
+-- lets one permit out, and its reading says the rest. Paced: grants are spread as well.
+-- Invariant: a declared end is believed once, for one permit, until a reading bears it out or it is declared to be on a clock; what contradicts the rung
+-- that a limit is on takes it down a rung at once.
+-- @include lib/slots
+-- @include lib/announce
+
+local ladder = {}
+
+local NAMES = { 'aligned', 'sliding', 'paced' }
+local ALIGNED, SLIDING, PACED = 1, 2, 3
+-- What `law` is: the ends named are not when a bucket would be full; or they are, over much of what it holds.
+local NO_BUCKET, BUCKET = 0, 1
+-- Over how much of what a bucket holds its resets must have been seen to say so, at least: cost.
+local LEAST_LAW = 16
+
+ladder.fields = {
+  'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'shadow_index', 'steady', 'strike_at', 'level', 'level_at',
+  'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
+  'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain',
+}
+ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
+
+-- A call is taken for executed at most so long before its settlement, as a share of the window.
+local LATE = 1 / 16
+-- Readings that fall by so much of the capacity while the end stays where it is are not a bucket's.
+local STEADY = 1 / 4
+-- Of N/W, what a paced limit lets out; and what is left of it after a refusal that no smaller burst explains.
+local PACE, SLOWER, LEAST_PACE = 0.97, 0.9, 0.01
+-- Refusals while something remains take a limit down when they come again within so much of a window.
+local STRIKES_WITHIN = 1 / 6
+-- and the first time refused so many at once.
+-- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
+local VAIN = 3
+local LEAST_STRIKES = 2
+
+function ladder.load(limit)
+  local rung = limit.rung or (limit.is_aligned and ALIGNED or SLIDING)
+  limit.on = rung
+  limit.is_aligned = rung == ALIGNED
+  limit.is_on_clock = limit.is_on_clock and limit.is_aligned
+  if limit.is_on_clock then
+    -- Whoever calls, its ends are where they were: where responses take longer than the window none could prove them.
+    limit.proven = limit.proven or 1
+  end
+end
+
+function ladder.name(limit)
+  return limit.law == BUCKET and 'bucket' or NAMES[limit.on]
+end
+
+local function step_to(limit, rung)
+  announce.say('rung', limit.name, ladder.name(limit), NAMES[rung])
+  limit.rung, limit.on, limit.is_aligned = rung, rung, rung == ALIGNED
+  limit.is_on_clock = limit.is_on_clock and limit.is_aligned
+  limit.proven, limit.gate, limit.turn, limit.steady, limit.law = nil, nil, nil, nil, nil
+  limit.vain = nil
+end
+
+-- Whether a declared end was not borne out yet: what it gives back is remembered, should it not hold.
+function ladder.doubts(limit)
+  return limit.on == ALIGNED and not limit.proven
+end
+
+-- Keeps what certainly executed by `moment`, for a window, while it may be evidence.
+function ladder.remember(state, limit, cost, moment)
+  if not limit.proven and limit.on ~= PACED then
+    slots.add(state, limit, 'shadow', math.ceil((moment + limit.window) / limit.slot), cost, {})
+  end
+end
+
+-- Of what is remembered, what a rolling window cannot have forgotten now, less what was settled since the grant of `s`.
+local function certainly(state, limit, s, now)
+  local from, cost_of_all = math.ceil((now + limit.window * LATE) / limit.slot), 0
+  for k, cost in slots.walk(state, limit, 'shadow') do
+    if k > from then
+      cost_of_all = cost_of_all + cost
+    end
+  end
+  return cost_of_all - (limit.settled - s.settled_then)
+end
+
+-- ## aligned => sliding: what had been given back at ends weighs again.
+function ladder.slide(state, limit, now)
+  slots.let_go(state, limit, limit.closing_held)
+  limit.closing_held = nil
+  -- What readings show to be used of what had been given back is nobody else's.
+  limit.found_at = now + 1
+  if limit.proven then
+    -- How much of the last window was used is not known any more; the readings say what is left.
+    slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), math.max(0, limit.n - limit.paid), {})
+  else
+    for k, cost in slots.walk(state, limit, 'shadow') do
+      slots.add(state, limit, 'paid', k, cost, {})
+    end
+  end
+  limit.closing, limit.cap = 0, nil
+  limit.end_early, limit.end_late, limit.end_seen = nil, nil, nil
+  step_to(limit, SLIDING)
+end
+
+-- ## sliding => paced
+local function pace(state, limit, now)
+  if limit.on == ALIGNED then
+    ladder.slide(state, limit, now)
+  end
+  step_to(limit, PACED)
+  slots.clear(state, limit, 'shadow')
+  limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, PACE, 0, now, now
+end
+
+-- An end was named again, with `remaining`. `steady` is the most that remained under it; -1 once it stayed where it was
+-- while much was used: no bucket's does.
+function ladder.note_steady(limit, remaining)
+  if limit.steady == -1 then
+    return
+  elseif limit.steady and limit.steady - remaining >= math.max(1, limit.n * STEADY) then
+    limit.steady = -1
+  else
+    limit.steady = math.max(limit.steady or 0, remaining)
+  end
+end
+
+-- ## (aligned, unproven | sliding) => aligned: a permit granted after an end reads less than what a rolling window could
+-- not have forgotten yet, and while it was used up the end stayed where it was, as no bucket's does.
+function ladder.prove(state, limit, s, now)
+  if limit.proven or limit.on == PACED or limit.steady ~= -1 then
+    return
+  end
+  -- Tried once an end.
+  if not limit.edge_late or s.granted_at < limit.edge_late or limit.tried == limit.edge_late then
+    return
+  end
+  limit.tried = limit.edge_late
+  if certainly(state, limit, s, now) > limit.n - s.reading.least then
+    if limit.on ~= ALIGNED then
+      step_to(limit, ALIGNED)
+    end
+    slots.clear(state, limit, 'shadow')
+    limit.proven = 1
+  end
+end
+
+-- Takes in an end that is named where none is believed: a reading at it is worth a permit.
+function ladder.follow(limit, early, late, remaining, now)
+  if late <= now or (limit.edge_late and early <= limit.edge_late) or late - early >= limit.window / 2 then
+    return
+  end
+  if not limit.end_late or early > limit.end_late then
+    if limit.end_late then
+      limit.steady = nil
+    end
+    limit.end_early, limit.end_late, limit.end_seen = early, late, 1
+  elseif late >= limit.end_early then
+    limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
+    limit.end_seen = 2
+  end
+  ladder.note_steady(limit, remaining)
+end
+
+-- ## sliding: a followed end has passed => one permit may find out
+function ladder.reach(limit)
+  limit.turn = limit.end_seen == 2 and 1 or limit.turn
+  limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
+  limit.end_early, limit.end_late, limit.end_seen = nil, nil, nil
+  limit.granted_then = limit.granted
+end
+
+-- ## sliding => bucket: each end named was when a bucket that refills N/W would be full, however much was used.
+function ladder.weigh_law(limit, s, early, late)
+  local used = limit.n - s.reading.least
+  local width = late - early + s.answered_at - s.granted_at
+  if limit.on ~= SLIDING or limit.law or used == 0 or width > limit.window * LATE then
+    return
+  end
+  local full = used * limit.window / limit.n
+  if late < s.granted_at + full or early > s.answered_at + full then
+    limit.law, limit.law_least, limit.law_most = NO_BUCKET, nil, nil
+    return
+  end
+  limit.law_least = math.min(limit.law_least or used, used)
+  limit.law_most = math.max(limit.law_most or used, used)
+  if limit.law_most - limit.law_least >= math.max(LEAST_LAW, limit.n * STEADY) then
+    announce.say('rung', limit.name, NAMES[limit.on], 'bucket')
+    limit.law, limit.law_least, limit.law_most = BUCKET, nil, nil
+  end
+end
+
+-- What a reading left refills in a bucket; `fresh` at `at`, and the moment up to which that is counted.
+function ladder.refilled(limit, fresh, fresh_at, at)
+  if limit.law ~= BUCKET or not fresh or not fresh_at then
+    return fresh, fresh_at
+  end
+  local more = math.max(0, math.floor((at - fresh_at) * limit.n / limit.window + 1e-6))
+  return math.min(limit.n, fresh + more), fresh_at + more * limit.window / limit.n
+end
+
+-- When a bucket's `fresh` will have refilled by `missing`; nil where it does not.
+function ladder.refilled_at(limit, fresh_at, missing)
+  if limit.law ~= BUCKET or not fresh_at then
+    return nil
+  end
+  return math.ceil(fresh_at + missing * limit.window / limit.n - 1e-6)
+end
+
+function ladder.is_bucket(limit)
+  return limit.law == BUCKET
+end
+
+local function expect(limit, early, late)
+  if late - early < limit.window / 2 then
+    limit.end_early, limit.end_late, limit.end_seen, limit.learned = early, late, 2, 1
+  end
+end
+
+-- Where remaining is sent and no end: what remains rose between two calls, the one settled before the other was granted,
+-- by more than a bucket or a rolling window could have given back. So a window ended between them, and the next does a
+-- window later; a reading after it that does not bear it out drops the guess.
+function ladder.learn_phase(state, limit, s, now)
+  local r = s.reading.least
+  if limit.on == PACED then
+    return
+  end
+  local is_later = limit.low and s.granted_at >= limit.low_till
+  if is_later then
+    local refill = limit.n * (s.answered_at - limit.low_from) / limit.window
+    if r - limit.low > refill and certainly(state, limit, s, now) > limit.n - r then
+      local early, late = limit.low_from, s.answered_at
+      if limit.learned and limit.edge_late and early <= limit.edge_late and late >= limit.edge_early then
+        -- A window may have begun with a call that came after the last one's end.
+        early = math.max(early, limit.edge_early)
+      end
+      limit.edge_early, limit.edge_late, limit.granted_then = early, late, nil
+      expect(limit, early + limit.window, late + limit.window)
+    elseif limit.learned and limit.granted_then and s.granted_at >= limit.edge_late then
+      local used = limit.n - r
+      if used > limit.granted - limit.granted_then + limit.n * STEADY then
+        limit.learned, limit.end_early, limit.end_late, limit.end_seen = nil, nil, nil, nil
+      else
+        expect(limit, limit.edge_early + limit.window, s.answered_at + limit.window)
+      end
+      limit.granted_then = nil
+    end
+  end
+  if is_later or not limit.low then
+    limit.low, limit.low_from, limit.low_till = r, s.granted_at, now
+  elseif r < limit.low then
+    limit.low = r
+  end
+end
+
+-- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil.
+function ladder.refuse(state, limit, s, remaining, now)
+  if s.granted_at <= (limit.strike_at or 0) then
+    limit.strikes = (limit.strikes or 0) + 1
+    return
+  end
+  -- One that is refused is bad luck; many at once, and soon again, went too fast.
+  local again = limit.strike_at and now - limit.strike_at < STRIKES_WITHIN * limit.window
+  again = again and limit.strikes >= LEAST_STRIKES
+  if remaining ~= 0 and limit.aloof then
+    return
+  end
+  local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
+  limit.strike_at, limit.strikes = now, 1
+  if limit.law == BUCKET then
+    announce.say('rung', limit.name, 'bucket', NAMES[limit.on])
+    limit.law = NO_BUCKET
+  end
+  local soon = limit.paced_since and now - limit.paced_since < STRIKES_WITHIN * limit.window
+  local is_in_vain = remaining and is_in_a_row and (limit.vain or 0) >= VAIN
+  if limit.on == PACED and remaining ~= 0 and (soon or is_in_vain) and limit.burst == 1 then
+    -- ## paced => sliding: spreading does not help; what refuses, with something left, is not this limit.
+    step_to(limit, SLIDING)
+    limit.aloof = 1
+  elseif limit.on == PACED then
+    limit.vain = is_in_a_row and limit.burst == 1 and (limit.vain or 0) + 1 or nil
+    if limit.burst > 1 then
+      limit.burst_most = limit.burst
+      limit.burst = math.floor(limit.burst / 2)
+    else
+      limit.pace = math.max(LEAST_PACE, limit.pace * SLOWER)
+    end
+    limit.level = math.min(limit.level, 0)
+  elseif remaining == 0 and limit.on == ALIGNED then
+    ladder.slide(state, limit, now)
+  elseif remaining == 0 or again then
+    pace(state, limit, now)
+  end
+end
+
+-- Refills a paced limit's level.
+function ladder.advance(limit, now)
+  if limit.on ~= PACED then
+    return
+  end
+  limit.level = limit.level + (now - limit.level_at) * limit.pace * limit.n / limit.window
+  limit.level_at = now
+  if limit.level >= limit.burst then
+    limit.level = limit.burst
+    -- ## the burst was there and did no harm for a window => twice the burst, below what was refused once
+    local since = math.max(limit.strike_at or 0, limit.paced_since or 0)
+    if now - since >= limit.window and limit.burst * 2 < (limit.burst_most or limit.n / 4) then
+      limit.burst, limit.paced_since = limit.burst * 2, now
+    end
+  end
+end
+
+-- What a paced limit lets out now; nil where the rung does not matter.
+function ladder.open(limit)
+  return limit.on == PACED and math.floor(limit.level + 1e-6) or nil
+end
+
+-- When a paced limit will let `need` out, as a moment.
+function ladder.open_at(limit, need, now)
+  if limit.on ~= PACED then
+    return now
+  end
+  return now + math.max(0, math.ceil((need - limit.level - 1e-6) * limit.window / (limit.pace * limit.n)))
+end
+
+function ladder.grant(limit, cost)
+  limit.turn = nil
+  if limit.on == PACED then
+    limit.level = limit.level - cost
+  end
+end
+
+function ladder.give_back(limit, cost)
+  if limit.on == PACED then
+    limit.level = math.min(limit.burst, limit.level + cost)
+  end
+end

@@ -1,0 +1,198 @@
+//! What this replica remembers of each budget, so that a store that comes back empty or older is found out, and a clock of
+//! the store that jumps ahead is not believed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bursar_quota::{BudgetName, Clock};
+
+use crate::codec::{Remembered, Witness};
+
+/// Budgets kept in each of two generations: what was used least recently goes first. Some 300 bytes a budget.
+const BUDGETS_A_GENERATION: usize = 65_536;
+
+/// How far beyond this replica's own clock the store's may seem to be: a call may be under way for so long.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+
+/// How far the two clocks may drift apart in a second: 200 microseconds.
+const DRIFT: u32 = 5_000;
+
+#[derive(Debug, Clone)]
+struct Known {
+    told: Remembered,
+    /// The least that the store's time was seen ahead of this replica's, in ms, and when that was.
+    ahead_ms: i64,
+    since: Duration,
+    /// The most that it was ahead when a reply had come, and when that was.
+    at_least_ms: i64,
+    at_least_since: Duration,
+}
+
+#[derive(Default)]
+struct Generations {
+    young: HashMap<BudgetName, Known>,
+    old: HashMap<BudgetName, Known>,
+}
+
+/// A replica's memory.
+pub(crate) struct Memory {
+    clock: Arc<dyn Clock>,
+    known: Mutex<Generations>,
+}
+
+fn ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Memory {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, known: Mutex::default() }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Generations> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to say of a budget with a call that is made at `now`.
+    pub(crate) fn witness(&self, budget: &BudgetName, now: Duration) -> Witness {
+        let mut known = self.known();
+        let Some(known) = known.get(budget) else { return Witness::default() };
+        let drift = now.saturating_sub(known.since) / DRIFT;
+        let slow = now.saturating_sub(known.at_least_since) / DRIFT + Duration::from_millis(1);
+        let latest = ms(now) + known.ahead_ms + ms(UNDER_WAY + drift);
+        Witness {
+            incarnation: known.told.incarnation.clone(),
+            seq: known.told.seq,
+            latest_ms: u64::try_from(latest).ok(),
+            earliest_ms: u64::try_from(ms(now) + known.at_least_ms - ms(slow)).ok(),
+        }
+    }
+
+    /// All that is remembered of a budget.
+    pub(crate) fn told(&self, budget: &BudgetName) -> Option<Remembered> {
+        self.known().get(budget).map(|known| known.told.clone())
+    }
+
+    /// Takes in what the reply to a call told that was made at `sent`, as `witness` said then.
+    pub(crate) fn learn(&self, budget: &BudgetName, witness: &Witness, told: Remembered, sent: Duration) {
+        let mut generations = self.known();
+        let (store, received) = (i64::try_from(told.now_ms).unwrap_or(i64::MAX), self.now());
+        let (ahead_ms, at_least_ms) = (store.saturating_sub(ms(sent)), store.saturating_sub(ms(received)));
+        match generations.get(budget) {
+            Some(known) => {
+                // A reply that was long under way must not bring a life back that was replaced meanwhile.
+                if known.told.incarnation != witness.incarnation {
+                    return;
+                }
+                if ahead_ms <= known.ahead_ms {
+                    (known.ahead_ms, known.since) = (ahead_ms, sent);
+                }
+                if at_least_ms >= known.at_least_ms {
+                    (known.at_least_ms, known.at_least_since) = (at_least_ms, received);
+                }
+                if known.told.incarnation != told.incarnation || told.seq > known.told.seq {
+                    known.told = told;
+                }
+            }
+            None => {
+                let (since, at_least_since) = (sent, received);
+                let known = Known { told, ahead_ms, since, at_least_ms, at_least_since };
+                generations.put(budget.clone(), known);
+            }
+        }
+    }
+
+    /// The budget lives on as another incarnation.
+    pub(crate) fn adopt(&self, budget: &BudgetName, incarnation: String, seq: u64, now_ms: u64) {
+        if let Some(known) = self.known().get(budget) {
+            (known.told.incarnation, known.told.seq, known.told.now_ms) = (incarnation, seq, now_ms);
+        }
+    }
+
+    /// The budget was deleted: what it was is of no account.
+    pub(crate) fn forget(&self, budget: &BudgetName) {
+        let mut known = self.known();
+        known.young.remove(budget);
+        known.old.remove(budget);
+    }
+}
+
+impl Generations {
+    fn get(&mut self, budget: &BudgetName) -> Option<&mut Known> {
+        if let Some(known) = self.old.remove(budget) {
+            self.put(budget.clone(), known);
+        }
+        self.young.get_mut(budget)
+    }
+
+    fn put(&mut self, budget: BudgetName, known: Known) {
+        if self.young.len() >= BUDGETS_A_GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(budget, known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bursar_quota::ManualClock;
+
+    use super::*;
+
+    fn told(incarnation: &str, seq: u64, now_ms: u64) -> Remembered {
+        Remembered { incarnation: incarnation.to_owned(), seq, now_ms, ..Remembered::default() }
+    }
+
+    #[test]
+    fn the_highest_sequence_of_a_life_is_remembered_and_no_late_reply_brings_an_older_life_back() {
+        let clock = ManualClock::at(Duration::from_secs(10));
+        let memory = Memory::new(Arc::new(clock.clone()));
+        let budget = BudgetName::new("b").unwrap();
+        let sent = memory.now();
+        assert_eq!(memory.witness(&budget, sent), Witness::default());
+        let nobody = Witness::default();
+        memory.learn(&budget, &nobody, told("x", 7, 50_000), sent);
+        let knows_x = memory.witness(&budget, sent);
+        assert_eq!((knows_x.incarnation.as_str(), knows_x.seq), ("x", 7));
+        memory.learn(&budget, &knows_x, told("x", 5, 49_000), sent);
+        assert_eq!(memory.witness(&budget, sent).seq, 7);
+        memory.adopt(&budget, "y".to_owned(), 8, 51_000);
+        memory.learn(&budget, &knows_x, told("x", 9, 50_500), sent);
+        let knows_y = memory.witness(&budget, sent);
+        assert_eq!((knows_y.incarnation.as_str(), knows_y.seq), ("y", 8));
+        memory.forget(&budget);
+        assert_eq!(memory.witness(&budget, sent).incarnation, "");
+    }
+
+    #[test]
+    fn the_stores_time_is_bounded_by_this_replicas() {
+        let clock = ManualClock::at(Duration::from_secs(10));
+        let memory = Memory::new(Arc::new(clock.clone()));
+        let budget = BudgetName::new("b").unwrap();
+        memory.learn(&budget, &Witness::default(), told("x", 1, 110_000), memory.now());
+        // A slow call does not widen it.
+        let witness = memory.witness(&budget, memory.now());
+        memory.learn(&budget, &witness, told("x", 2, 110_700), memory.now());
+        clock.advance(Duration::from_secs(50));
+        assert_eq!(memory.witness(&budget, memory.now()).latest_ms, Some(162_010));
+        assert_eq!(memory.witness(&budget, memory.now()).earliest_ms, Some(160_689));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let memory = Memory::new(Arc::new(ManualClock::at(Duration::ZERO)));
+        for i in 0..3 * BUDGETS_A_GENERATION {
+            let budget = BudgetName::new(&format!("b{i}")).unwrap();
+            memory.learn(&budget, &Witness::default(), told("x", 1, 1), Duration::ZERO);
+        }
+        let known = memory.known();
+        assert!(known.young.len() + known.old.len() <= 2 * BUDGETS_A_GENERATION);
+    }
+}
