@@ -1,10 +1,13 @@
 //! A budget of one limit on the embedded machine, asked directly: no task, no clock but the one given.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, sync::LazyLock, time::Duration};
 
 use bursar_ledger::{
-    Reply, Script, ScriptCall, Vm,
-    codec::{Keys, decode_commit, decode_event, decode_stored, encode_commit, encode_get, encode_put},
+    HostError, KeyspaceCopy, Reply, Script, ScriptCall, Vm,
+    codec::{
+        Keys, Remembered, Witness, decode_commit, decode_event, decode_recover, decode_stored, encode_commit,
+        encode_get, encode_put, encode_recover,
+    },
     scripts,
 };
 use bursar_quota::{
@@ -37,10 +40,39 @@ pub struct Bench {
     leases: u128,
     version: u64,
     pub announced: Vec<LedgerEvent>,
+    /// What the next commits say that their replica remembers, and what the last one told.
+    pub witness: Witness,
+    pub told: Remembered,
+    losses: u64,
+    /// Whether it remembers by itself what it is told.
+    pub remembers: bool,
 }
 
 impl Bench {
+    /// A budget whose windows' ends have been borne out by readings.
     pub fn new(spec: &BudgetSpec) -> Self {
+        let mut bench = Self::unproven(spec);
+        bench.prove(spec);
+        bench
+    }
+
+    /// Has every aligned window's ends borne out.
+    pub fn prove(&mut self, spec: &BudgetSpec) {
+        static PROVE: LazyLock<Script> = LazyLock::new(|| {
+            let text = "local the_key = KEYS[1] redis.call('HSET', the_key, ARGV[1], '1') return 1";
+            Script::from_source("prove", text.to_owned())
+        });
+        for limit in &spec.limits {
+            if matches!(limit.kind, LimitKind::Window { aligned: true, .. }) {
+                let field = format!("{}@{}:proven", limit.name, self.version).into_bytes();
+                let call = ScriptCall { keys: vec![self.keys.of(&self.budget, "state")], args: vec![field] };
+                self.run(&PROVE, &call);
+            }
+        }
+    }
+
+    /// A budget as it is declared.
+    pub fn unproven(spec: &BudgetSpec) -> Self {
         let vm = machine();
         let mut bench = Self {
             keys: Keys::new("t:"),
@@ -50,6 +82,10 @@ impl Bench {
             leases: 0,
             version: 0,
             announced: Vec::new(),
+            witness: Witness::default(),
+            told: Remembered::default(),
+            losses: 0,
+            remembers: false,
         };
         spec.validate().unwrap();
         bench.put(spec);
@@ -65,8 +101,12 @@ impl Bench {
     }
 
     fn run(&mut self, script: &Script, call: &ScriptCall) -> Reply {
+        self.call(script, call).unwrap()
+    }
+
+    fn call(&mut self, script: &Script, call: &ScriptCall) -> Result<Reply, HostError> {
         let (vm, _) = self.vm.as_mut().unwrap();
-        let reply = vm.run(script, call, Duration::from_millis(self.now)).unwrap();
+        let reply = vm.run(script, call, Duration::from_millis(self.now));
         self.announced.extend(vm.take_published().iter().filter_map(|(_, payload)| decode_event(payload)));
         let excess = self.announced.len().saturating_sub(100);
         self.announced.drain(..excess);
@@ -91,12 +131,63 @@ impl Bench {
     }
 
     pub fn send(&mut self, commit: Commit) -> CommitReply {
-        let call = encode_commit(&self.keys, &self.budget, &commit);
-        let reply = decode_commit(self.run(scripts::commit(), &call)).unwrap();
+        let mut reply = self.try_send(&commit);
+        if reply.is_none() {
+            self.recover();
+            reply = self.try_send(&commit);
+        }
+        let (reply, told) = reply.expect("found again");
+        if self.remembers {
+            self.witness = Witness {
+                incarnation: told.incarnation.clone(),
+                seq: told.seq,
+                latest_ms: None,
+                earliest_ms: None,
+            };
+        }
+        self.told = told;
         for decision in &reply.decisions {
             assert!(u64::from(decision.granted) <= 1024);
         }
         reply
+    }
+
+    /// `None`: the store knows less than this replica.
+    pub fn try_send(&mut self, commit: &Commit) -> Option<(CommitReply, Remembered)> {
+        let call = encode_commit(&self.keys, &self.budget, commit, &self.witness);
+        match self.call(scripts::commit(), &call) {
+            Ok(reply) => Some(decode_commit(reply).unwrap()),
+            Err(HostError::Script { code, .. }) if code == "LOST" => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Tells the store what it has forgotten, as `ScriptLedger` does.
+    pub fn recover(&mut self) {
+        self.losses += 1;
+        // Any numbers that do not come again.
+        let jitter = (self.losses as f64 * 0.618_033_988_7).fract();
+        let call = encode_recover(&self.keys, &self.budget, &self.told, self.witness.latest_ms, jitter);
+        let reply = self.run(scripts::recover(), &call);
+        let (incarnation, seq, _) = decode_recover(reply).unwrap();
+        (self.witness.incarnation, self.witness.seq) = (incarnation, seq);
+    }
+
+    /// What the store holds.
+    pub fn copy(&self) -> KeyspaceCopy {
+        self.vm.as_ref().unwrap().0.copy()
+    }
+
+    /// The store comes back as it was then; with `None` empty, and the budget is declared again.
+    pub fn come_back(&mut self, copy: Option<&KeyspaceCopy>, spec: &BudgetSpec) {
+        match copy {
+            Some(copy) => self.vm.as_mut().unwrap().0.restore(copy),
+            None => {
+                self.vm.as_mut().unwrap().0.restore(&KeyspaceCopy::default());
+                self.version = 0;
+                self.put(spec);
+            }
+        }
     }
 
     pub fn acquire(&mut self, count: u16, cost: u64, ttl: u64) -> AcquireGroup {
@@ -129,8 +220,18 @@ impl Bench {
         };
         let (keys, budget) = (self.keys.clone(), self.budget.clone());
         self.run(scripts::pause(), &call(&keys, &budget, &["spec", "state", "pause"], &["5000"]));
-        self.run(scripts::resume(), &call(&keys, &budget, &["spec", "pause"], &[]));
+        self.run(scripts::resume(), &call(&keys, &budget, &["spec", "state", "pause"], &[]));
         self.run(scripts::delete(), &call(&keys, &budget, &["spec", "state", "pause", "use", "wait"], &[]));
+    }
+
+    /// An operator's resume.
+    pub fn resume(&mut self) {
+        let channel = self.keys.channel();
+        let call = ScriptCall {
+            keys: self.keys.all(&self.budget, &["spec", "state", "pause"]),
+            args: [self.budget.as_str(), &channel].iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+        };
+        self.run(scripts::resume(), &call);
     }
 
     pub fn stored(&mut self) -> Stored {

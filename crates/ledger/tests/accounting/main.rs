@@ -15,11 +15,19 @@
 
 mod bench;
 mod concurrent;
+mod lost;
 mod model;
 mod pauses;
 mod rules;
+mod rules_deciding;
+mod rules_kinds;
+mod rules_ladder;
+mod rules_lost;
+mod rules_pauses;
+mod rules_window;
 mod shares;
 mod windows;
+mod words;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -109,6 +117,26 @@ fn leaking_buckets_sliding() {
 fn leaking_buckets_as_buckets() {
     run("leaking buckets, as buckets", 8, |seed| {
         windows::play(seed, model::Kind::Leaking, windows::Declared::Bucket)
+    });
+}
+
+#[test]
+fn windows_of_a_store_that_loses() {
+    run("windows on a clock, of a store that comes back empty or older", 16, |seed| {
+        windows::play_with(seed, model::Kind::Clock, windows::Declared::Aligned, true)
+    });
+    run("windows that start with their first call, of such a store", 16, |seed| {
+        windows::play_with(seed, model::Kind::FirstCall, windows::Declared::Aligned, true)
+    });
+}
+
+#[test]
+fn rolling_windows_and_buckets_of_a_store_that_loses() {
+    run("rolling windows, of such a store", 16, |seed| {
+        windows::play_with(seed, model::Kind::Rolling, windows::Declared::Sliding, true)
+    });
+    run("leaking buckets, of such a store", 16, |seed| {
+        windows::play_with(seed, model::Kind::Leaking, windows::Declared::Bucket, true)
     });
 }
 

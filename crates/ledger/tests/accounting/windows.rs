@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use bursar_ledger::KeyspaceCopy;
 use bursar_quota::{
-    BudgetName, BudgetSpec, LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, SettleGroup, SettleKind,
-    Span,
+    BudgetName, BudgetSpec, LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup,
+    SettleKind, Span,
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -54,6 +55,8 @@ struct Permit {
     kind: SettleKind,
     reads: bool,
     reading: Option<LimitReading>,
+    /// It was let out to find out what the store had forgotten: it alone may be refused.
+    is_probe: bool,
 }
 
 struct History {
@@ -69,6 +72,10 @@ struct History {
     is_calm: bool,
     /// Some reading's window end was too vague to tell one window from another.
     was_vague: bool,
+    spec: BudgetSpec,
+    /// What the store was at some earlier moment.
+    older: Option<KeyspaceCopy>,
+    was_lost: bool,
 }
 
 fn spec(declared: Declared, n: u64, window: u64, send_within: u64) -> BudgetSpec {
@@ -94,6 +101,11 @@ fn spec(declared: Declared, n: u64, window: u64, send_within: u64) -> BudgetSpec
 
 /// Plays one history; an error says what was violated.
 pub fn play(seed: u64, kind: Kind, declared: Declared) -> Result<Tally, String> {
+    play_with(seed, kind, declared, false)
+}
+
+/// As `play`; the store comes back empty or older in between if it `loses`.
+pub fn play_with(seed: u64, kind: Kind, declared: Declared, loses: bool) -> Result<Tally, String> {
     let mut rng = SmallRng::seed_from_u64(seed);
     let n = rng.random_range(1..=8);
     let window = *[40, 100, 256, 1000, 5000].get(rng.random_range(0..5)).unwrap();
@@ -103,7 +115,14 @@ pub fn play(seed: u64, kind: Kind, declared: Declared) -> Result<Tally, String> 
     let noise =
         if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=window / if is_calm { 16 } else { 5 }) };
     let upstream = Upstream::new(kind, n, window, rng.random_range(0..window));
-    let bench = Bench::new(&spec(declared, n, window, send_within));
+    let mut spec = spec(declared, n, window, send_within);
+    spec.limits[0].readings = loses && rng.random_bool(0.7);
+    let mut bench = Bench::new(&spec);
+    bench.remembers = loses;
+    if loses {
+        // Nothing of other histories is copied with it.
+        bench.come_back(None, &spec);
+    }
     let mut history = History {
         rng,
         bench,
@@ -115,9 +134,15 @@ pub fn play(seed: u64, kind: Kind, declared: Declared) -> Result<Tally, String> 
         noise,
         is_calm,
         was_vague: false,
+        spec,
+        older: None,
+        was_lost: false,
     };
     let steps = history.rng.random_range(3..16);
     for _ in 0..steps {
+        if loses {
+            history.lose();
+        }
         history.acquire(blind_rate);
         let pause = history.pause();
         history.pass(pause)?;
@@ -127,6 +152,18 @@ pub fn play(seed: u64, kind: Kind, declared: Declared) -> Result<Tally, String> 
 }
 
 impl History {
+    /// Sometimes the store comes back, empty or as it was.
+    fn lose(&mut self) {
+        if self.rng.random_bool(0.2) {
+            self.older = Some(self.bench.copy());
+        }
+        if self.rng.random_bool(0.15) {
+            let older = self.older.clone().filter(|_| self.rng.random_bool(0.6));
+            self.bench.come_back(older.as_ref(), &self.spec);
+            self.was_lost = true;
+        }
+    }
+
     /// How long until the next acquire: often none, sometimes an idle gap.
     fn pause(&mut self) -> u64 {
         let window = self.upstream.window;
@@ -160,6 +197,10 @@ impl History {
         }
         self.tally.granted += u64::from(decision.granted);
         self.tally.refused_by_us += u64::from(count - decision.granted);
+        let is_probe = self.was_lost && {
+            let limit = self.bench.stored().snapshot.limits.remove(0);
+            !limit.known && limit.recovering_ms.is_some()
+        };
         for index in 0..decision.granted {
             let executes = match self.rng.random_range(0..10) {
                 0 => None,
@@ -189,6 +230,7 @@ impl History {
                 kind,
                 reads,
                 reading: None,
+                is_probe,
             });
         }
     }
@@ -216,7 +258,10 @@ impl History {
         while !due.is_empty() {
             let i = due.swap_remove(self.rng.random_range(0..due.len()));
             let cost = self.permits[i].cost;
-            if !self.upstream.call(at, cost) {
+            let accepted = self.upstream.call(at, cost);
+            if !accepted && self.permits[i].is_probe {
+                self.permits[i].kind = SettleKind::Refused { counted: false };
+            } else if !accepted {
                 return Err(format!("over-grant at {} ms: {:?}", at - START, self.permits[i]));
             }
             self.tally.executed += 1;
@@ -286,13 +331,17 @@ impl History {
         let now = self.bench.now;
         let limit = self.bench.stored().snapshot.limits.remove(0);
         let truth = i64::try_from(self.upstream.remaining(now)).unwrap();
-        if limit.available > truth {
+        // Of a store that came back and was not asked since, nothing can be expected.
+        if limit.available > truth && !self.was_lost {
             return Err(format!("at rest {} are available, the truth is {truth}", limit.available));
         }
         let aligned = matches!(self.declared, Declared::Aligned | Declared::OnClock);
-        if let (true, true, Some(end), Some((early, late))) =
-            (aligned, self.is_calm && !self.was_vague, self.upstream.end(now), limit.window_end_ms)
-        {
+        if let (true, true, Some(end), Some((early, late))) = (
+            aligned,
+            self.is_calm && !self.was_vague && !self.was_lost,
+            self.upstream.end(now),
+            limit.window_end_ms,
+        ) {
             // The account may still believe in a window that ended moments ago: until its latest end.
             if early <= end - now && end - now <= late {
                 self.tally.exact_checks += 1;
@@ -313,6 +362,8 @@ impl History {
         let ttl = 10_000_u64.max(self.send_within);
         let mut group = self.bench.acquire(1, cost, ttl);
         let refusal = self.bench.commit(Vec::new(), vec![group.clone()]).decisions[0].refusal.clone();
+        // When a probe will be answered nobody knows.
+        let refusal = refusal.filter(|refusal| refusal.reason != Reason::Probing);
         let Some(wait) = refusal.and_then(|refusal| refusal.retry_after) else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use bursar_ledger::{Embedded, RedisConfig, RedisHost, ScriptLedger, testing::Red
 use bursar_quota::{
     AcquireGroup, BudgetName, BudgetSnapshot, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId,
     Ledger, LedgerError, LimitKind, LimitName, LimitReading, LimitSpec, ManualClock, Reason, RenewGroup,
-    ReplicaName, SettleGroup, SettleKind, Settled, Span, TenantName, Tier, UnitName,
+    ReplicaName, SettleGroup, SettleKind, Settled, Span, SystemClock, TenantName, Tier, UnitName,
 };
 
 pub(crate) const PREFIX: &str = "bursar:";
@@ -34,7 +34,7 @@ impl Bench {
     pub(crate) fn embedded() -> Self {
         let clock = ManualClock::at(Duration::from_secs(1_700_000_000));
         let host = Embedded::new(Arc::new(clock.clone())).unwrap();
-        let ledger = Arc::new(ScriptLedger::new(host, PREFIX));
+        let ledger = Arc::new(ScriptLedger::new(host, PREFIX, Arc::new(clock.clone())));
         Self { ledger, clock: Some(clock), _server: None, listening: None, leases: AtomicU64::new(1) }
     }
 
@@ -42,7 +42,7 @@ impl Bench {
         let server = RedisServer::start();
         let host = RedisHost::connect(RedisConfig::at(server.url())).unwrap();
         let listening = Some(host.listening());
-        let ledger = Arc::new(ScriptLedger::new(host, PREFIX));
+        let ledger = Arc::new(ScriptLedger::new(host, PREFIX, Arc::new(SystemClock::new())));
         Self { ledger, clock: None, _server: Some(server), listening, leases: AtomicU64::new(1) }
     }
 

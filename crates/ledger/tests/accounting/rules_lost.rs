@@ -1,0 +1,219 @@
+//! Single rules of a state that was lost, beyond what `lost` tells as a story.
+
+use bursar_quota::{
+    BudgetSpec, Cap, Commit, CountedAt, LimitSpec, PauseOrder, Reason, RenewGroup, Renewal, Scope,
+    SettleGroup, SettleKind, Settled,
+};
+
+use crate::{
+    bench::{Bench, budget, minute, settle},
+    words::{aligned, rate, read, says, slots},
+};
+
+/// A bench whose replica remembers what it is told.
+fn remembering(limit: LimitSpec) -> (Bench, BudgetSpec) {
+    let spec = budget(vec![limit]);
+    let mut bench = Bench::new(&spec);
+    bench.remembers = true;
+    (bench, spec)
+}
+
+fn reads(limit: LimitSpec) -> LimitSpec {
+    LimitSpec { readings: true, ..limit }
+}
+
+#[test]
+fn another_life_is_found_out_however_long_it_has_lasted() {
+    let (mut bench, spec) = remembering(minute(10));
+    bench.take(1);
+    let (witness, told) = (bench.witness.clone(), bench.told.clone());
+    bench.now += 1000;
+    bench.come_back(None, &spec);
+    // Somebody who remembers nothing has begun anew, and gone on for longer.
+    (bench.witness, bench.told) = Default::default();
+    for _ in 0..9 {
+        bench.take(1);
+    }
+    assert!(bench.told.seq > told.seq);
+    (bench.witness, bench.told) = (witness, told);
+    assert!(bench.try_send(&bench.empty()).is_none());
+    assert_eq!(bench.try_take(1).1.granted, 0);
+}
+
+#[test]
+fn time_goes_on_from_what_the_replica_saw() {
+    let (mut bench, spec) = remembering(minute(10));
+    bench.take(1);
+    let seen = bench.told.now_ms;
+    bench.now -= 30_000;
+    bench.come_back(None, &spec);
+    bench.commit(Vec::new(), Vec::new());
+    assert!(bench.told.now_ms >= seen);
+}
+
+#[test]
+fn a_time_that_cannot_be_is_not_gone_on_from() {
+    let (mut bench, spec) = remembering(minute(10));
+    bench.take(1);
+    // The store's clock was far ahead for a while, and nobody could tell.
+    bench.now += 600_000;
+    bench.take(1);
+    bench.now -= 600_000;
+    bench.come_back(None, &spec);
+    let latest = bench.now + 2000;
+    bench.witness.latest_ms = Some(latest);
+    bench.commit(Vec::new(), Vec::new());
+    assert!(bench.told.now_ms <= latest);
+}
+
+#[test]
+fn a_replicas_clock_does_not_turn_the_stores_time_back() {
+    let (mut bench, _) = remembering(minute(10));
+    bench.take(1);
+    let seen = bench.told.now_ms;
+    bench.witness.latest_ms = Some(seen - 10_000);
+    bench.commit(Vec::new(), Vec::new());
+    assert!(bench.told.now_ms >= seen);
+}
+
+#[test]
+fn time_goes_on_as_the_replicas_clock_does_where_the_stores_stands_still() {
+    let (mut bench, _) = remembering(minute(10));
+    bench.take(1);
+    let earliest = bench.told.now_ms + 5000;
+    (bench.witness.latest_ms, bench.witness.earliest_ms) = (Some(earliest + 10), Some(earliest));
+    bench.commit(Vec::new(), Vec::new());
+    assert_eq!(bench.told.now_ms, earliest);
+}
+
+#[test]
+fn a_pause_is_not_shortened_by_what_is_remembered_of_it() {
+    let (mut bench, spec) = remembering(minute(10));
+    let lease = bench.take(1);
+    let pause = Some(PauseOrder { scope: Scope::Budget, retry_after_ms: Some(30_000) });
+    bench.settled(SettleGroup { pause, ..settle(lease, SettleKind::Refused { counted: false }) });
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    bench.told.pauses = vec![("budget".to_owned(), Some(bench.now + 1000))];
+    bench.recover();
+    assert_eq!(bench.stored().snapshot.pauses[0].for_ms, Some(30_001));
+}
+
+#[test]
+fn a_probe_says_what_an_older_store_has_forgotten() {
+    let (mut bench, spec) = remembering(reads(minute(10)));
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(9, None)));
+    let older = bench.copy();
+    bench.take(2);
+    bench.come_back(Some(&older), &spec);
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    bench.now += 5001;
+    let (probe, decision) = bench.try_take(5);
+    assert_eq!((decision.granted, decision.refusal.unwrap().reason), (1, Reason::Probing));
+    bench.settled(read(probe, says(4, None)));
+    assert_eq!(bench.try_take(5).1.granted, 4);
+}
+
+#[test]
+fn of_calls_at_once_none_is_free_until_the_forgotten_ones_are_over() {
+    let (mut bench, spec) = remembering(slots(5, 0));
+    bench.take(3);
+    bench.come_back(None, &spec);
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    assert_eq!(bench.available(), 0);
+    bench.now += 60_001;
+    assert_eq!(bench.available(), 5);
+}
+
+#[test]
+fn only_a_permit_granted_after_all_forgotten_ones_places_them_in_its_window() {
+    let (mut bench, spec) =
+        remembering(LimitSpec { counted_at: CountedAt::Completion, ..reads(aligned(10)) });
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(9, Some((30_000, 30_000)))));
+    // Another replica knows of a permit that lasts longer.
+    let (witness, mut told) = (bench.witness.clone(), bench.told.clone());
+    told.deadline_ms = bench.now + 300_000;
+    bench.come_back(None, &spec);
+    bench.try_take(1);
+    bench.now += 60_002;
+    let probe = bench.take(1);
+    (bench.witness, bench.told) = (witness, told);
+    bench.commit(Vec::new(), Vec::new());
+    bench.settled(read(probe, says(9, Some((20_000, 20_000)))));
+    bench.now += 20_001;
+    bench.commit(Vec::new(), Vec::new());
+    assert!(bench.stand().recovering_ms.is_some());
+}
+
+#[test]
+fn what_the_upstream_asks_for_is_heard_though_the_permit_was_forgotten() {
+    let (mut bench, spec) = remembering(minute(10));
+    let lease = bench.take(1);
+    bench.come_back(None, &spec);
+    let pause = Some(PauseOrder { scope: Scope::Budget, retry_after_ms: Some(30_000) });
+    let group = SettleGroup { pause, ..settle(lease, SettleKind::Refused { counted: false }) };
+    assert_eq!(bench.commit(vec![group], Vec::new()).settled, [[Settled::Unknown]]);
+    assert_eq!(bench.try_take(1).1.refusal.unwrap().reason, Reason::PausedByUpstream);
+}
+
+#[test]
+fn parties_hold_nothing_of_what_was_forgotten() {
+    let mut limit = minute(10);
+    limit.caps = vec![Cap { tenant: None, amount: 2 }];
+    let (mut bench, spec) = remembering(limit);
+    bench.take(2);
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.resume();
+    assert_eq!(bench.try_take(3).1.granted, 2);
+}
+
+#[test]
+fn an_operators_pause_that_a_replica_remembers_goes_on_unless_its_time_has_passed() {
+    for (till, expected) in [(None, true), (Some(5000), true), (Some(0), false)] {
+        let (mut bench, spec) = remembering(minute(10));
+        bench.take(1);
+        let now = bench.now;
+        bench.come_back(None, &spec);
+        bench.told.pauses = vec![("operator".to_owned(), till.map(|ms| now + ms))];
+        bench.recover();
+        let pauses = bench.stored().snapshot.pauses;
+        assert_eq!(pauses.iter().any(|pause| pause.scope == "operator"), expected, "{till:?}");
+    }
+}
+
+#[test]
+fn who_tells_what_is_known_changes_nothing() {
+    let (mut bench, _) = remembering(minute(10));
+    bench.take(3);
+    let told = bench.told.clone();
+    bench.recover();
+    assert_eq!((bench.witness.incarnation.clone(), bench.witness.seq), (told.incarnation, told.seq));
+    assert_eq!(bench.available(), 7);
+}
+
+#[test]
+fn an_adaptive_rate_has_nothing_to_lose() {
+    let (mut bench, spec) = remembering(rate(100.0, 1.0, 1000.0));
+    bench.take(1);
+    bench.come_back(None, &spec);
+    assert_eq!(bench.try_take(1).1.granted, 1);
+}
+
+#[test]
+fn a_permit_that_was_forgotten_is_not_renewed() {
+    let (mut bench, spec) = remembering(slots(2, 0));
+    let lease = bench.take(1);
+    let older = bench.copy();
+    bench.take(1);
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    let renews = vec![RenewGroup { lease, index: 0, ttl_ms: 300_000 }];
+    let reply = bench.send(Commit { renews, ..bench.empty() });
+    assert_eq!(reply.renewed, [Renewal::Unknown]);
+}
