@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{acquire, budgets, check, completions, demo, fleet, health, serve, settle, upstream};
+use crate::commands::{
+    acquire, budgets, check, completions, demo, fleet, health, serve, settle, simulate, upstream,
+};
 
 /// Many workers, one API token, one quota: Bursar hands out the permits.
 ///
@@ -19,6 +21,7 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   bursar demo                                   see the main job done, in half a minute
+  bursar simulate --scenario chaos              see every promise held against the truth
   bursar serve                                  serve on 127.0.0.1:7411, budgets autotask and salestim
   bursar check bursar.toml                      find what is wrong with a configuration
   bursar acquire autotask -- curl -f https://…  run a command under a permit
@@ -37,6 +40,7 @@ pub(crate) enum Command {
     Settle(settle::Args),
     Budgets(budgets::Args),
     Demo(demo::Args),
+    Simulate(simulate::Args),
     Upstream(upstream::Args),
     Fleet(fleet::Args),
     Health(health::Args),

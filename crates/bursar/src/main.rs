@@ -1,19 +1,5 @@
-//! Bursar hands out permits to call a rate-limited upstream. This is its one binary: the service, and the tools around it.
+//! The one binary; all of it is in the library beside it.
 
-mod cli;
-mod commands;
-mod config;
-mod exit;
-mod identity;
-mod logging;
-mod output;
-mod store;
-
-use std::process::ExitCode;
-
-use clap::Parser as _;
-
-fn main() -> ExitCode {
-    bursar_ledger::redis::install_crypto();
-    commands::run(cli::Cli::parse())
+fn main() -> std::process::ExitCode {
+    bursar::run()
 }

@@ -10,6 +10,7 @@ pub(crate) mod fleet;
 pub(crate) mod health;
 pub(crate) mod serve;
 pub(crate) mod settle;
+pub(crate) mod simulate;
 pub(crate) mod upstream;
 
 use std::{future::Future, process::ExitCode};
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => asynchronous(demo::run(args)),
         Command::Fleet(args) => asynchronous(fleet::run(args)),
         Command::Health(args) => health::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Upstream(args) => asynchronous(upstream::run(args)),
         Command::Completions(args) => completions::run(&args),
     };

@@ -1,0 +1,282 @@
+//! What the observer sees at the store: what every commit asked, and what it was answered.
+
+use std::time::Duration;
+
+use bursar_ledger::VmUse;
+use bursar_quota::{
+    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LimitKind, SettleGroup, SettleKind,
+    Settled,
+};
+
+use super::{Book, Executed, LEASE_LATE, Permit};
+use crate::simulate::invariants::Invariant;
+
+/// One commit that ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ran<'a> {
+    pub(crate) budget: usize,
+    pub(crate) commit: &'a Commit,
+    pub(crate) reply: &'a CommitReply,
+    pub(crate) usage: VmUse,
+}
+
+/// What a commit may take: commands for itself, for each group and lease, and for each limit, whose slots (256 a window, of
+/// three sorts) may all have passed since the last one.
+const COMMANDS: (u64, u64, u64) = (40, 16, 300);
+/// And instructions: for itself, for each limit, each group, each permit; the count is coarse.
+const INSTRUCTIONS: (u64, u64, u64) = (400_000, 40_000, 2_000);
+/// Keys of a budget beside its leases, and of all of them.
+const KEYS: (usize, usize) = (8, 4);
+/// Bytes: for a budget, for each of its limits, for a lease (and for each limit in it).
+const BYTES: (usize, usize, usize) = (300_000, 400_000, 2_000);
+
+/// A settlement that the store took, in a few words.
+struct Taken<'a> {
+    group: &'a SettleGroup,
+    paused_until: Option<Duration>,
+}
+
+impl Book {
+    /// A commit ran at `now` and was answered so.
+    pub(crate) fn committed(&mut self, now: Duration, ran: &Ran<'_>) {
+        self.tally.commits += 1;
+        for (at, group) in ran.commit.settles.iter().enumerate() {
+            let paused = ran.reply.paused_ms.get(at).copied().unwrap_or(0);
+            let paused_until = (paused > 0).then(|| now + Duration::from_millis(paused));
+            let letters = ran.reply.settled.get(at).map_or(&[][..], Vec::as_slice);
+            for (index, settled) in group.indexes.iter().zip(letters) {
+                if *settled == Settled::Applied {
+                    self.settled(now, ran.budget, *index, &Taken { group, paused_until });
+                }
+            }
+            if let Some(until) = paused_until {
+                let account = &mut self.accounts[ran.budget];
+                account.paused_until = account.paused_until.max(until);
+            }
+        }
+        for (group, renewed) in ran.commit.renews.iter().zip(&ran.reply.renewed) {
+            if let (bursar_quota::Renewal::Renewed { deadline_ms }, Some(permit)) =
+                (renewed, self.permits.get_mut(&(group.lease, group.index)))
+            {
+                permit.deadline = permit.deadline.max(now + Duration::from_millis(*deadline_ms));
+            }
+        }
+        for (group, decision) in ran.commit.acquires.iter().zip(&ran.reply.decisions) {
+            self.decided(now, ran.budget, group, decision);
+        }
+        self.check_slots(now, ran);
+        self.check_bounds(now, ran);
+    }
+
+    fn settled(&mut self, now: Duration, budget: usize, index: u16, taken: &Taken<'_>) {
+        let Taken { group, paused_until } = taken;
+        let Some(permit) = self.permits.get_mut(&(group.lease, index)) else {
+            // Granted in a time that the store forgot, or by nobody: either way it cannot be known.
+            return;
+        };
+        permit.settled = Some(group.kind);
+        if !group.units.is_empty() {
+            permit.actual = Some(group.units.clone());
+        }
+        let (class, granted_at, executed) = (permit.class.clone(), permit.granted_at, permit.executed);
+        let (stay_away, secondary, tells) = (permit.stay_away, permit.secondary, permit.response_tells);
+        let gives_back = matches!(group.kind, SettleKind::NotSent | SettleKind::Unclaimed);
+        if gives_back && executed == Executed::Accepted {
+            let text = format!("permit {}.{index} was given back, but its call was counted", group.lease);
+            self.violate(now, Invariant::ChargesEqual, text);
+        }
+        self.note_dark(now, budget, &class, group);
+        let SettleKind::Refused { .. } = group.kind else { return };
+        if let Some(until) = stay_away {
+            let account = &mut self.accounts[budget];
+            for (name, away) in account.classes.iter().zip(&mut account.stay_away) {
+                if *name == class {
+                    *away = (*away).max(until);
+                }
+            }
+        }
+        self.check_epoch(now, budget, granted_at, *paused_until, (tells, secondary));
+    }
+
+    /// Notes for which limits a settled call was no light.
+    fn note_dark(&mut self, now: Duration, budget: usize, class: &ClassName, group: &SettleGroup) {
+        if matches!(group.kind, SettleKind::NotSent | SettleKind::Unclaimed) {
+            return;
+        }
+        let limits = &self.scenario.budgets[budget].spec.limits;
+        for (at, limit) in limits.iter().enumerate() {
+            let read = group.readings.iter().any(|reading| {
+                usize::from(reading.limit) == at
+                    && reading.remaining_least.is_some()
+                    && reading.reset.is_some()
+            });
+            if limit.applies_to(class) && !read {
+                self.accounts[budget].dark[at] = Some(now);
+            }
+        }
+    }
+
+    /// A refusal was settled: does it begin an epoch, and does the pause fit it?
+    fn check_epoch(
+        &mut self,
+        now: Duration,
+        budget: usize,
+        granted_at: Duration,
+        paused_until: Option<Duration>,
+        (tells, secondary): (bool, bool),
+    ) {
+        let backoff = self.scenario.budgets[budget].spec.backoff;
+        let account = &mut self.accounts[budget];
+        let same = account.epoch.is_some_and(|began| granted_at <= began);
+        let before = account.paused_until;
+        if !same {
+            account.epoch = Some(now);
+            account.epochs += 1;
+        }
+        let epochs = account.epochs;
+        if !same && !secondary {
+            self.tally.epochs += 1;
+            if let Some(most) = self.scenario.expects.epochs_most.filter(|most| self.tally.epochs > *most) {
+                let text = format!("congestion epoch {}, at most {most} are allowed", self.tally.epochs);
+                self.violate(now, Invariant::FewEpochs, text);
+            }
+        }
+        let Some(until) = paused_until.filter(|_| !tells && self.lost.is_none()) else { return };
+        let name = &self.accounts[budget].name;
+        if same && before > now && until > before + Duration::from_millis(2) {
+            let text = format!(
+                "{name}: a refusal of a permit granted before the pause began moved its end from {} to {} ms",
+                before.as_millis(),
+                until.as_millis()
+            );
+            self.violate(now, Invariant::OneEventCountsOnce, text);
+        } else if !same {
+            let doublings = u32::try_from(epochs.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+            let step = backoff.base.saturating_mul(1 << doublings).min(backoff.max);
+            if until.saturating_sub(now) > step.max(before.saturating_sub(now)) + Duration::from_millis(2) {
+                let text = format!(
+                    "{name}: after {epochs} epochs it backs off {} ms, at most {} ms are one step an epoch",
+                    until.saturating_sub(now).as_millis(),
+                    step.as_millis()
+                );
+                self.violate(now, Invariant::OneEventCountsOnce, text);
+            }
+        }
+    }
+
+    fn decided(&mut self, now: Duration, budget: usize, group: &AcquireGroup, decision: &Decision) {
+        if decision.granted == 0 {
+            return;
+        }
+        let send_by = now + Duration::from_millis(decision.send_within_ms);
+        let deadline = now + Duration::from_millis(decision.deadline_ms);
+        let mut new = 0;
+        for index in 0..decision.granted {
+            let key = (group.lease, index);
+            // Asked for again: the same grant, unless all of it had been given back.
+            // A store that forgot the lease grants it anew, with a moment of its own.
+            let again = self.permits.get(&key).is_some_and(|permit| {
+                !matches!(permit.settled, Some(SettleKind::NotSent | SettleKind::Unclaimed))
+                    && (self.lost.is_none() || permit.send_by + Duration::from_millis(2) >= send_by)
+            });
+            if again {
+                continue;
+            }
+            new += 1;
+            let permit = Permit {
+                budget,
+                class: group.class.clone(),
+                granted_at: now,
+                send_by,
+                deadline,
+                reserved: group.units.clone(),
+                actual: None,
+                counted: Vec::new(),
+                executed: Executed::No,
+                secondary: false,
+                stay_away: None,
+                response_tells: false,
+                settled: None,
+            };
+            self.permits.insert(key, permit);
+        }
+        if new == 0 {
+            return;
+        }
+        self.tally.permits += new;
+        self.leases.insert((deadline + LEASE_LATE + Duration::from_secs(60), group.lease), ());
+        let account = &self.accounts[budget];
+        let away = account.classes.iter().zip(&account.stay_away).find(|(name, _)| **name == group.class);
+        if let Some((class, until)) = away.filter(|(_, until)| **until > now)
+            && self.unsteady.is_none()
+            && self.lost.is_none()
+        {
+            let text = format!(
+                "{}: {new} permits of {class} were granted {} ms before the time until which the upstream said to stay away",
+                account.name,
+                (*until - now).as_millis()
+            );
+            self.violate(now, Invariant::NoGrantInPause, text);
+        }
+    }
+
+    /// What is out never exceeds what may be at once.
+    fn check_slots(&mut self, now: Duration, ran: &Ran<'_>) {
+        let limits = &self.scenario.budgets[ran.budget].spec.limits;
+        for (limit, (available, out, paid)) in limits.iter().zip(&ran.reply.limits) {
+            if let LimitKind::Concurrency { capacity, .. } = limit.kind
+                && out + paid > capacity
+            {
+                let text = format!(
+                    "{}: {out} are out and {paid} linger of {capacity}, {available} available",
+                    limit.name
+                );
+                return self.violate(now, Invariant::SlotsWithin, text);
+            }
+        }
+    }
+
+    fn check_bounds(&mut self, now: Duration, ran: &Ran<'_>) {
+        let Ran { commit, usage, .. } = ran;
+        let tally = &mut self.tally;
+        tally.commands_most = tally.commands_most.max(usage.commands);
+        tally.instructions_most = tally.instructions_most.max(usage.instructions);
+        tally.bytes_most = tally.bytes_most.max(usage.bytes as u64);
+        let groups = (commit.settles.len() + commit.renews.len() + commit.acquires.len()) as u64;
+        let permits = commit.settles.iter().map(|group| group.indexes.len() as u64).sum::<u64>()
+            + commit.acquires.iter().map(|group| u64::from(group.count)).sum::<u64>();
+        let limits = self.scenario.budgets[ran.budget].spec.limits.len() as u64;
+        let commands = COMMANDS.0 + COMMANDS.1 * groups + COMMANDS.2 * limits;
+        let instructions = INSTRUCTIONS.0 + INSTRUCTIONS.1 * (groups + 1) * limits + INSTRUCTIONS.2 * permits;
+        if usage.commands > commands || usage.instructions > instructions {
+            let text = format!(
+                "{} commands and {} instructions for {groups} groups of {permits} permits, at most {commands} and {instructions}",
+                usage.commands, usage.instructions
+            );
+            self.violate(now, Invariant::BoundedWork, text);
+        }
+        while let Some((&(forgotten, lease), ())) = self.leases.first_key_value() {
+            if forgotten >= now {
+                break;
+            }
+            self.leases.remove(&(forgotten, lease));
+        }
+        let budgets = &self.scenario.budgets;
+        let of = |spec: &BudgetSpec| spec.limits.len();
+        let limits_most = budgets.iter().map(|budget| of(&budget.spec)).max().unwrap_or(0);
+        let limits_all: usize = budgets.iter().map(|budget| of(&budget.spec)).sum();
+        // The sweep of what has expired lags a few runs.
+        let keys = KEYS.1 + KEYS.0 * budgets.len() + self.leases.len() + 64;
+        let bytes = BYTES.0 * budgets.len()
+            + BYTES.1 * limits_all
+            + (self.leases.len() + 64) * BYTES.2 * (1 + limits_most);
+        let waiting = u64::from(self.scenario.workers) * 3 + 16;
+        if self.lost.is_none() && (usage.keys > keys || usage.bytes > bytes) {
+            let text = format!("{} keys of {} bytes, at most {keys} of {bytes}", usage.keys, usage.bytes);
+            self.violate(now, Invariant::BoundedMemory, text);
+        } else if commit.waiting > waiting {
+            let text = format!("{} tells of {} waiters, at most {waiting}", commit.replica, commit.waiting);
+            self.violate(now, Invariant::BoundedMemory, text);
+        }
+    }
+}

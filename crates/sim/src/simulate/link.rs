@@ -1,0 +1,318 @@
+//! A replica's way to the store: slow, lossy, cut off, or dead.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use bursar_ledger::{HostError, Reply, Script, ScriptCall, ScriptHost, ScriptLedger, codec::decode_commit};
+use bursar_quota::{
+    BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, Ledger, LedgerError,
+    LedgerEvent, Put, SettleGroup, SettleKind, Stored,
+};
+use futures_util::StreamExt;
+
+use super::{book::Ran, dice::Dice, exact, plan::Millis, replica::Life, store::PREFIX, world::World};
+
+/// What a store that cannot be reached costs before a replica gives up on a call.
+const GIVES_UP_AFTER: Duration = Duration::from_millis(500);
+/// When it is told to come back.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Announcements on their way to a replica at once.
+const ON_THEIR_WAY: usize = 256;
+/// Of a thousand commits that refused: looked at whether the time that was named is exact.
+const EXACT_CHECKED: u32 = 20;
+
+/// The store as one life of one replica reaches it.
+struct Way {
+    world: Arc<World>,
+    replica: usize,
+    life: Arc<Life>,
+    dice: Mutex<Dice>,
+    /// Which refusals are looked at more closely; draws of its own, so that looking changes nothing.
+    looks: Mutex<Dice>,
+    /// Commits that are under way: one a lane.
+    commits: Mutex<Vec<(BudgetName, Arc<Commit>)>>,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+/// The way as a host of scripts.
+#[derive(Debug)]
+struct Wire(Arc<Way>);
+
+/// The ledger as one life of one replica knows it: its own memory, and its own way to the store.
+#[derive(Debug)]
+pub(crate) struct Link {
+    ledger: ScriptLedger<Wire>,
+}
+
+/// A call on its way, and the commit that it carries.
+struct Sent {
+    script: &'static Script,
+    call: ScriptCall,
+    commit: Option<(BudgetName, Arc<Commit>)>,
+}
+
+/// What becomes of one call.
+struct Fate {
+    there: Duration,
+    back: Duration,
+    call_lost: bool,
+    reply_lost: bool,
+}
+
+fn unavailable(cause: &str) -> HostError {
+    HostError::Unavailable { cause: cause.to_owned(), retry_after: RETRY_AFTER }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    pub(crate) fn new(world: Arc<World>, replica: usize, life: Arc<Life>) -> Self {
+        let number = (replica as u64) << 32 | life.number;
+        let (dice, looks) = (world.dice("link", number), world.dice("looks", number));
+        let clock: Arc<dyn Clock> = world.clock.clone();
+        let commits = Mutex::default();
+        let way = Way { world, replica, life, dice: Mutex::new(dice), looks: Mutex::new(looks), commits };
+        Self { ledger: ScriptLedger::new(Wire(Arc::new(way)), PREFIX, clock) }
+    }
+}
+
+impl Way {
+    fn range(&self) -> &Millis {
+        let network = &self.world.scenario.network;
+        network.replicas.get(self.replica).map_or(&network.replica_store, |plan| &plan.replica_store)
+    }
+
+    fn fate(&self) -> Fate {
+        let mut dice = lock(&self.dice);
+        let faults = &self.world.scenario.faults;
+        Fate {
+            there: self.world.way(&mut dice, self.range()),
+            back: self.world.way(&mut dice, self.range()),
+            call_lost: self.world.goes_wrong(&mut dice, faults.call_lost),
+            reply_lost: self.world.goes_wrong(&mut dice, faults.reply_lost),
+        }
+    }
+
+    /// Whether nothing gets through now.
+    fn is_cut(&self) -> bool {
+        self.world.store_down.load(Ordering::Relaxed) > 0
+            || self.world.replicas[self.replica].is_cut_from_store()
+    }
+
+    /// A dead replica hears nothing more.
+    async fn unless_dead(&self) {
+        if self.life.ended.is_cancelled() {
+            pending::<()>().await;
+        }
+    }
+
+    /// Takes a call to the store and its answer back, as far as its fate allows. What was sent arrives, whatever becomes of
+    /// the replica; one that waits too long goes on without its answer.
+    async fn carry(self: &Arc<Self>, message: Sent) -> Result<Reply, HostError> {
+        let script = message.script;
+        self.unless_dead().await;
+        let Fate { there, back, call_lost, reply_lost } = self.fate();
+        let sent = self.world.now();
+        if there + back >= GIVES_UP_AFTER {
+            let way = Arc::clone(self);
+            tokio::spawn(async move {
+                way.world.pass(there).await;
+                if !call_lost && !way.is_cut() {
+                    // Nobody hears the answer.
+                    let _ = way.ask(message).await;
+                }
+            });
+            return self.give_up(sent, script.name, "its answer is late").await;
+        }
+        self.world.pass(there).await;
+        if call_lost || self.is_cut() {
+            return self.give_up(sent, script.name, "it did not run").await;
+        }
+        let result = self.ask(message).await;
+        self.world.pass(back).await;
+        self.unless_dead().await;
+        if reply_lost || self.is_cut() {
+            return self.give_up(sent, script.name, "its reply was lost").await;
+        }
+        result
+    }
+
+    async fn give_up<T>(&self, sent: Duration, what: &str, cause: &str) -> Result<T, HostError> {
+        self.world.until(sent + GIVES_UP_AFTER).await;
+        self.unless_dead().await;
+        self.world.note(format_args!("r{}", self.replica), format_args!("{what} failed: {cause}"));
+        Err(unavailable(cause))
+    }
+
+    /// A commit ran: what is seen of it at the store.
+    fn seen(&self, budget: &BudgetName, commit: &Commit, reply: &CommitReply) {
+        let world = &self.world;
+        let Some(at) = world.scenario.budgets.iter().position(|plan| plan.spec.name == *budget) else {
+            return;
+        };
+        let granted: u64 = reply.decisions.iter().map(|decision| u64::from(decision.granted)).sum();
+        let lease = commit.acquires.first().map_or(0, |group| group.lease.0);
+        let (available, out, _) = reply.limits.first().copied().unwrap_or_default();
+        world.note(
+            format_args!("r{}", self.replica),
+            format_args!(
+                "commits to {budget}: settles {}, renews {}, asks {}, {granted} granted, {available} left, {out} out, {:x}",
+                commit.settles.len(),
+                commit.renews.len(),
+                commit.acquires.len(),
+                lease >> 96
+            ),
+        );
+        let gives_back =
+            |group: &&SettleGroup| matches!(group.kind, SettleKind::NotSent | SettleKind::Unclaimed);
+        for group in commit.settles.iter().filter(gives_back) {
+            self.note(format_args!("gives back {}: {:?} ({:?})", group.lease, group.indexes, group.kind));
+        }
+        let Some(usage) = world.store().usage() else { return };
+        world.book().committed(world.now(), &Ran { budget: at, commit, reply, usage });
+        if reply.decisions.iter().any(|decision| decision.refusal.is_some()) {
+            let mut looks = lock(&self.looks);
+            if looks.happens(EXACT_CHECKED) {
+                exact::check(world, at, commit, reply, &mut looks);
+            }
+        }
+    }
+}
+
+impl Way {
+    /// The commit that a call carries.
+    fn commit_of(&self, script: &Script, call: &ScriptCall) -> Option<(BudgetName, Arc<Commit>)> {
+        let name = budget_of(call);
+        let commits = lock(&self.commits);
+        let found = commits.iter().find(|(budget, _)| script.name == "commit" && budget.as_str() == name);
+        found.cloned()
+    }
+
+    async fn ask(&self, sent: Sent) -> Result<Reply, HostError> {
+        let Sent { script, call, commit } = sent;
+        let told = matches!(script.name, "put" | "recover").then(|| budget_of(&call).into_owned());
+        let reply = self.world.store().run(script, call).await?;
+        if let Some(budget) = told {
+            self.note(format_args!("runs {} of {budget}", script.name));
+        }
+        if let (Some((budget, commit)), Ok((reply, _))) = (commit, decode_commit(reply.clone())) {
+            self.seen(&budget, &commit, &reply);
+        }
+        Ok(reply)
+    }
+
+    fn note(&self, what: fmt::Arguments<'_>) {
+        self.world.note(format_args!("r{}", self.replica), what);
+    }
+}
+
+/// The budget that a call is about: its first argument.
+fn budget_of(call: &ScriptCall) -> Cow<'_, str> {
+    call.args.first().map_or(Cow::Borrowed("-"), |name| String::from_utf8_lossy(name))
+}
+
+impl ScriptHost for Wire {
+    fn run<'a>(
+        &'a self,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        let commit = self.0.commit_of(script, &call);
+        Box::pin(self.0.carry(Sent { script, call, commit }))
+    }
+
+    fn announcements(&self) -> BoxStream<Vec<u8>> {
+        let wire = Arc::clone(&self.0);
+        let number = (wire.replica as u64) << 32 | wire.life.number;
+        let dice = Arc::new(Mutex::new(wire.world.dice("announcements", number)));
+        let carried = self.0.world.store().announcements().map(move |payload| {
+            let (wire, dice) = (Arc::clone(&wire), Arc::clone(&dice));
+            async move {
+                let way = wire.world.way(&mut lock(&dice), wire.range());
+                wire.world.pass(way).await;
+                // Who is cut off misses it.
+                (!wire.is_cut()).then_some(payload)
+            }
+        });
+        Box::pin(carried.buffered(ON_THEIR_WAY).filter_map(|payload| async move { payload }))
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), HostError>> {
+        Box::pin(async move {
+            match self.0.is_cut() {
+                true => Err(unavailable("the store cannot be reached")),
+                false => Ok(()),
+            }
+        })
+    }
+}
+
+impl Ledger for Link {
+    fn commit<'a>(
+        &'a self,
+        budget: &'a BudgetName,
+        commit: &'a Commit,
+    ) -> BoxFuture<'a, Result<CommitReply, LedgerError>> {
+        Box::pin(async move {
+            let way = &self.ledger.host().0;
+            {
+                let mut commits = lock(&way.commits);
+                commits.retain(|(name, _)| name != budget);
+                commits.push((budget.clone(), Arc::new(commit.clone())));
+            }
+            self.ledger.commit(budget, commit).await
+        })
+    }
+
+    fn put<'a>(&'a self, spec: &'a BudgetSpec) -> BoxFuture<'a, Result<Put, LedgerError>> {
+        self.ledger.put(spec)
+    }
+
+    fn get<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<Option<Stored>, LedgerError>> {
+        self.ledger.get(budget)
+    }
+
+    fn list<'a>(
+        &'a self,
+        after: Option<&'a BudgetName>,
+        most: usize,
+    ) -> BoxFuture<'a, Result<Vec<BudgetName>, LedgerError>> {
+        self.ledger.list(after, most)
+    }
+
+    fn delete<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        self.ledger.delete(budget)
+    }
+
+    fn pause<'a>(
+        &'a self,
+        budget: &'a BudgetName,
+        span: Option<Duration>,
+    ) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.ledger.pause(budget, span)
+    }
+
+    fn resume<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<(), LedgerError>> {
+        self.ledger.resume(budget)
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.ready()
+    }
+
+    fn events(&self) -> BoxStream<LedgerEvent> {
+        self.ledger.events()
+    }
+}

@@ -1,0 +1,261 @@
+//! One simulation from its start to its report.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_ledger::HostError;
+use bursar_quota::{Clock, Ledger, LimitKind, SystemClock};
+use tokio::{runtime, task::JoinSet, time::timeout};
+
+use super::{
+    book::Rest,
+    faults,
+    log::Keep,
+    plan::Scenario,
+    report::{Report, jain, quantile, rounded},
+    store::Machine,
+    worker::Worker,
+    world::World,
+};
+
+/// How long after the last worker has gone replicas may still be at it.
+const LAST_COMMITS: Duration = Duration::from_secs(2);
+/// Moments over two windows at which what is at rest is looked at.
+const LOOKS: u32 = 24;
+
+/// Why a simulation did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulateError {
+    /// The scenario cannot be: what is wrong with it.
+    #[error("the scenario cannot be simulated: {0}")]
+    Scenario(String),
+    /// There is no runtime to run in.
+    #[error("no runtime")]
+    Runtime(#[source] std::io::Error),
+    /// There is no engine to run scripts in.
+    #[error("no engine")]
+    Engine(#[source] HostError),
+}
+
+/// What a run leaves.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its figures.
+    pub report: Report,
+    /// The lines of its event log that were kept, oldest first.
+    pub log: Vec<String>,
+}
+
+/// Runs `scenario` under virtual time, in this thread, and keeps `keep` of its event log. The same scenario and seed give
+/// the same log, whatever else happens on the machine.
+///
+/// # Errors
+/// The scenario cannot be, or there is no memory. A violated invariant is no error: it is in the report.
+pub fn run(scenario: &Scenario, seed: u64, keep: Keep) -> Result<Outcome, SimulateError> {
+    for budget in &scenario.budgets {
+        budget.spec.validate().map_err(|error| SimulateError::Scenario(error.to_string()))?;
+    }
+    if scenario.budgets.is_empty() || scenario.window.is_zero() {
+        return Err(SimulateError::Scenario("it has no budget or no window".to_owned()));
+    }
+    let wall = SystemClock::new();
+    let machine = Machine::start().map_err(SimulateError::Engine)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(SimulateError::Runtime)?;
+    let mut outcome = runtime.block_on(Box::pin(live(scenario, seed, keep)));
+    // What still waits is dropped while the store is there.
+    drop(runtime);
+    drop(machine);
+    outcome.report.wall_ms = u64::try_from(wall.monotonic().as_millis()).unwrap_or(u64::MAX);
+    Ok(outcome)
+}
+
+/// What the upstreams accepted and would have accepted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    accepted: u64,
+    offered: u64,
+}
+
+async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
+    let world = Arc::new(World::new(scenario, seed, keep));
+    for replica in 0..world.replicas.len() {
+        world.start_replica(replica);
+    }
+    faults::begin(&world);
+    for budget in 0..scenario.budgets.len() {
+        tokio::spawn(drive_upstream(Arc::clone(&world), budget));
+    }
+    let mut working: JoinSet<()> = JoinSet::new();
+    for worker in 0..usize::from(scenario.workers.max(1)) {
+        working.spawn(Worker::new(&world, worker).work());
+    }
+
+    let ms = Duration::from_millis(1);
+    // The very end of a window belongs to the next one.
+    world.until(scenario.from.saturating_sub(ms)).await;
+    let before = if scenario.from.is_zero() { Measured::default() } else { measure(&world) };
+    world.until(scenario.span().saturating_sub(ms)).await;
+    let after = measure(&world);
+    let measured = Measured {
+        accepted: after.accepted - before.accepted,
+        offered: after.offered.saturating_sub(before.offered),
+    };
+    world.until(scenario.span().max(scenario.faults.heal_at)).await;
+    world.note(format_args!("world"), format_args!("the load ends"));
+    world.closing.cancel();
+    // Who waits is to be served within the bound.
+    let patience = scenario.expects.wait_bound.map_or(Duration::ZERO, |bound| bound + Duration::from_secs(1));
+    // A worker that panicked is seen in what it did not do.
+    let served = async { while working.join_next().await.is_some() {} };
+    if timeout(patience, served).await.is_err() {
+        world.stop.cancel();
+        while working.join_next().await.is_some() {}
+    }
+    let stopped = world.now();
+    world.idle().await;
+    world.pass(LAST_COMMITS).await;
+    rest(&world, stopped).await;
+    let foreign_seen = end(&world, stopped).await;
+    report(&world, measured, foreign_seen)
+}
+
+/// Lets an upstream do what it does by itself.
+async fn drive_upstream(world: Arc<World>, budget: usize) {
+    loop {
+        let next = world.upstream(budget).next();
+        let Some(next) = next else { return };
+        // Time is cut to milliseconds.
+        let then =
+            Duration::from_millis(u64::try_from(next.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+        world.until(then).await;
+        let told = world.upstream(budget).happen(world.now());
+        for line in told {
+            world.note(format_args!("u{budget}"), format_args!("{line}"));
+        }
+    }
+}
+
+/// What all upstreams accepted and would have accepted so far.
+fn measure(world: &World) -> Measured {
+    let now = world.now();
+    let mut measured = Measured::default();
+    for budget in 0..world.scenario.budgets.len() {
+        let mut upstream = world.upstream(budget);
+        measured.accepted += upstream.accepted();
+        measured.offered += upstream.offered(now);
+    }
+    measured
+}
+
+/// Holds what is available against the truth, at several moments: whatever ends meanwhile.
+async fn rest(world: &Arc<World>, stopped: Duration) {
+    let window = world.scenario.window;
+    for _ in 0..LOOKS {
+        for budget in 0..world.scenario.budgets.len() {
+            look(world, budget, stopped, false).await;
+        }
+        world
+            .pass(Duration::from_millis(u64::try_from((window * 2 / LOOKS).as_millis()).unwrap_or(1).max(1)))
+            .await;
+    }
+}
+
+/// Every deadline passes; what others used, as far as the ledger saw it.
+async fn end(world: &Arc<World>, stopped: Duration) -> u64 {
+    let specs = || world.scenario.budgets.iter().map(|budget| &budget.spec);
+    let deadlines =
+        specs().map(|spec| spec.permit_ttl.max(world.scenario.load.ttl.unwrap_or_default())).max();
+    let lingers = specs().flat_map(|spec| &spec.limits).map(|limit| match limit.kind {
+        LimitKind::Concurrency { linger, .. } => linger,
+        _ => Duration::ZERO,
+    });
+    let longest = lingers.max().unwrap_or_default();
+    world.pass(deadlines.unwrap_or_default() + longest + LAST_COMMITS).await;
+    let mut foreign = 0;
+    for budget in 0..world.scenario.budgets.len() {
+        foreign += look(world, budget, stopped, true).await;
+    }
+    foreign
+}
+
+async fn look(world: &Arc<World>, budget: usize, stopped: Duration, is_end: bool) -> u64 {
+    let name = &world.scenario.budgets[budget].spec.name;
+    // The store is asked directly: this is nobody's message.
+    let Ok(Some(stored)) = world.ledger.get(name).await else { return 0 };
+    let now = world.now();
+    let (truths, slots_taken) = {
+        let mut upstream = world.upstream(budget);
+        (upstream.truth(now), upstream.slots_taken(now))
+    };
+    let rest = Rest { budget, stopped, snapshot: &stored.snapshot, truths: &truths, slots_taken };
+    let mut book = world.book();
+    if is_end {
+        book.at_end(now, &rest);
+    } else {
+        book.at_rest(now, &rest);
+    }
+    stored.snapshot.limits.iter().map(|limit| limit.foreign).sum()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn report(world: &Arc<World>, measured: Measured, foreign_seen: u64) -> Outcome {
+    let (scenario, now) = (&world.scenario, world.now());
+    let by_worker = world.accepted();
+    let tenants = usize::from(scenario.load.tenants.max(1));
+    let got: Vec<u64> = if tenants > 1 {
+        (0..tenants).map(|tenant| by_worker.iter().skip(tenant).step_by(tenants).sum()).collect()
+    } else {
+        by_worker
+    };
+    let utilisation =
+        if measured.offered == 0 { 1.0 } else { measured.accepted as f64 / measured.offered as f64 };
+    let (utilisation, jain) = (rounded(utilisation, 6), rounded(jain(&got), 6));
+    let mut book = world.book();
+    book.at_last(now, utilisation, jain);
+    for violation in book.violations.told() {
+        world.log().note(
+            now,
+            format_args!("world"),
+            format_args!("{}: {}", violation.invariant, violation.text),
+        );
+    }
+    let mut waits = std::mem::take(&mut book.waits);
+    waits.sort_unstable();
+    let tally = book.tally;
+    let log = std::mem::replace(&mut *world.log(), super::log::Log::new(Keep::Last(0)));
+    let report = Report {
+        scenario: scenario.name.to_owned(),
+        seed: world.seed,
+        granted: tally.granted,
+        accepted: tally.accepted,
+        refused_upstream: tally.refused,
+        utilisation,
+        jain,
+        wait_p50_ms: quantile(&waits, 500),
+        wait_p99_ms: quantile(&waits, 990),
+        violations: book.violations.told().to_vec(),
+        virtual_seconds: rounded(now.as_secs_f64(), 3),
+        events: log.events(),
+        wall_ms: 0,
+        log_hash: log.hash(),
+        replicas: scenario.replicas,
+        workers: scenario.workers,
+        windows: scenario.windows,
+        commits: tally.commits,
+        permits_per_commit: rounded(tally.permits as f64 / tally.commits.max(1) as f64, 3),
+        refused_secondary: tally.secondary,
+        refused_in_recovery: tally.recovering,
+        congestion_epochs: tally.epochs,
+        foreign_seen,
+        commands_most: tally.commands_most,
+        instructions_most: tally.instructions_most,
+        bytes_most: tally.bytes_most,
+        rest_checks: tally.rest_checks,
+        exact_checks: tally.exact_checks,
+        refusal_checks: tally.refusal_checks,
+    };
+    Outcome { report, log: log.into_lines() }
+}

@@ -1,0 +1,127 @@
+//! Demand that comes and goes, replicas and stores that are lost, regions.
+
+use std::time::Duration;
+
+use super::{
+    draws::Draws,
+    parts::{MINUTE, OneLimit, Run, SECOND, moment},
+};
+use crate::simulate::plan::{Fault, FaultEvent, ReplicaPlan, Scenario};
+
+/// 600 a minute; demand comes and goes in spikes of one to three windows. All of what is offered meanwhile, and no refusal.
+pub(super) fn spikes(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    let end = scenario.span();
+    let mut window = Duration::ZERO;
+    while scenario.from + window < end {
+        // From any moment of a window to the latter half of another.
+        let from = scenario.from + window + draws.part(MINUTE, 0..=800);
+        let to = scenario.from + window + MINUTE * draws.small(1..=3) + draws.part(MINUTE, 500..=950);
+        if from < end {
+            scenario.load.spikes.push((from, to.min(end)));
+        }
+        window = (to - scenario.from) + MINUTE * draws.small(1..=2);
+        let whole = window.as_millis() / MINUTE.as_millis();
+        window = MINUTE * u32::try_from(whole).unwrap_or(u32::MAX);
+    }
+    // Spikes end before the next one's permits are asked for.
+    scenario.expects.wait_bound = Some(MINUTE * 2);
+    scenario
+}
+
+/// 600 a minute; a replica is lost for 20 s, and the store for 20 s. All of it, and no refusal: where the store is out of reach
+/// nothing is granted, and there is time left in the window.
+pub(super) fn lost_20s(draws: &mut Draws, run: &Run) -> Scenario {
+    lost(draws, run, SECOND * 20)
+}
+
+/// The same for 70 s each: longer than a window, so no window is used up by the rest of it unless it begins within one. All of
+/// it, and no refusal.
+pub(super) fn lost_70s(draws: &mut Draws, run: &Run) -> Scenario {
+    lost(draws, run, SECOND * 70)
+}
+
+fn lost(draws: &mut Draws, run: &Run, lasts: Duration) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    let replica = u16::try_from(draws.small(0..=u32::from(run.replicas) - 1)).unwrap_or_default();
+    // Some seconds after a window's beginning, when it is used up, and so that the window in which it ends has time left.
+    let mut into = |at: u32| moment(&scenario, at, draws.ms(12_000..=35_000));
+    let events = [(into(250), Fault::Crash(replica)), (into(600), Fault::StoreDown)];
+    scenario.faults.events = events.map(|(at, what)| FaultEvent { at, lasts, what }).into();
+    scenario.expects.exact_at_rest = false;
+    scenario
+}
+
+/// 600 a minute; three replicas, next to the store, on the same continent, and on another one, with a sixth, a third and a half
+/// of the workers. All of it, fairly, and no refusal.
+pub(super) fn regions(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    let region = |near: u64, store: [u64; 2], share| ReplicaPlan {
+        worker_replica: 0..=near,
+        replica_store: store[0]..=store[1],
+        share,
+    };
+    scenario.network.replicas = vec![region(3, [0, 2], 1), region(5, [15, 25], 2), region(10, [70, 110], 3)];
+    scenario
+}
+
+/// 600 a minute; the store is gone for a second and comes back empty. It is noticed, and what is true is learned again from one
+/// probe. No refusal, and 97 %.
+pub(super) fn state_empty(draws: &mut Draws, run: &Run) -> Scenario {
+    state_loss(draws, run, |_| Fault::StoreEmpty)
+}
+
+/// The same, but it comes back as it was 1 to 5 s before.
+pub(super) fn state_older(draws: &mut Draws, run: &Run) -> Scenario {
+    state_loss(draws, run, |draws| Fault::StoreOlder(draws.ms(1000..=5000)))
+}
+
+fn state_loss(draws: &mut Draws, run: &Run, what: impl Fn(&mut Draws) -> Fault) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    for share in [300, 600] {
+        let at = moment(&scenario, share, draws.part(MINUTE, 0..=999));
+        let what = what(draws);
+        scenario.faults.events.push(FaultEvent { at, lasts: draws.ms(200..=2000), what });
+    }
+    // Each loss is found out by a probe, which alone may find nothing left.
+    scenario.expects.refused_most = Some(2);
+    scenario.expects.epochs_most = Some(2);
+    scenario.expects.utilisation_least = 0.97;
+    scenario.expects.exact_at_rest = false;
+    scenario.expects.charges_exact = false;
+    scenario.expects.wait_bound = Some(MINUTE * 3);
+    scenario
+}
+
+/// 600 a minute; workers stall, die, settle twice and late or not at all, ask again; replies of scripts are lost; messages are
+/// late and doubled; replicas crash and are cut off. 95 % of what nobody took to the grave, and no refusal.
+pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    let plan = &mut scenario.faults;
+    (plan.stall, plan.stall_for) = (20, 1000..=9000);
+    plan.death = 10;
+    plan.twice = 50;
+    (plan.late, plan.late_by) = (50, 1000..=90_000);
+    plan.lost_answer = 20;
+    plan.retried = 50;
+    (plan.reply_lost, plan.call_lost) = (10, 10);
+    (plan.delayed, plan.delay_by) = (50, 10..=3000);
+    plan.doubled = 20;
+    for share in [150, 300, 450, 600] {
+        let at = moment(&scenario, share, draws.part(MINUTE, 0..=999));
+        let replica = u16::try_from(draws.small(0..=u32::from(run.replicas) - 1)).unwrap_or_default();
+        let what = draws.one_of(&[
+            Fault::Crash(replica),
+            Fault::CutFromStore(replica),
+            Fault::CutFromWorkers(replica),
+        ]);
+        scenario.faults.events.push(FaultEvent { at, lasts: draws.ms(1000..=40_000), what });
+    }
+    // The last quarter is calm.
+    scenario.faults.heal_at = moment(&scenario, 750, Duration::ZERO);
+    scenario.expects.utilisation_least = 0.95;
+    scenario.expects.jain_least = 0.0;
+    scenario.expects.exact_at_rest = false;
+    scenario.expects.charges_exact = true;
+    scenario
+}

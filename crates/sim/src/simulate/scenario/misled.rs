@@ -1,0 +1,49 @@
+//! Upstreams that mislead about their windows. All are declared as 600 a minute in windows that are aligned, and are not:
+//! three congestion events at most until that is found, then no refusal, and 95 % of what they accept.
+
+use std::time::Duration;
+
+use super::{
+    draws::Draws,
+    parts::{MINUTE, OneLimit, Run},
+};
+use crate::simulate::plan::{RuleKind, Scenario, Style};
+
+fn misled(draws: &mut Draws, run: &Run, kind: RuleKind, style: Style) -> Scenario {
+    let mut scenario = OneLimit { kind, style, ..OneLimit::minute(draws) }.world(draws, run);
+    scenario.expects.refused_most = Some(u64::from(run.workers) * 3);
+    scenario.expects.epochs_most = Some(3);
+    scenario.expects.utilisation_least = 0.95;
+    scenario.expects.bounded_at_rest = false;
+    scenario.expects.exact_at_rest = false;
+    scenario.expects.wait_bound = Some(MINUTE * 4);
+    scenario
+}
+
+/// A rolling window, whose reset is when its oldest call drops out (Flask-Limiter, moving window).
+pub(super) fn rolling_reset(draws: &mut Draws, run: &Run) -> Scenario {
+    let style = draws.one_of(&[Style::Epoch, Style::Delta]);
+    misled(draws, run, RuleKind::Rolling, style)
+}
+
+/// The generic cell rate algorithm, whose reset is the time until all is there again (quart-rate-limiter).
+pub(super) fn gcra(draws: &mut Draws, run: &Run) -> Scenario {
+    misled(draws, run, RuleKind::Gcra, Style::Delta)
+}
+
+/// Two weighted windows, stricter after a burst than any rolling log (Cloudflare; Flask-Limiter, sliding window counter).
+pub(super) fn weighted(draws: &mut Draws, run: &Run) -> Scenario {
+    let style = draws.one_of(&[Style::Epoch, Style::Delta]);
+    misled(draws, run, RuleKind::Weighted, style)
+}
+
+/// 600 a minute, enforced as 10 a second, while the headers speak of the minute.
+pub(super) fn subwindow(draws: &mut Draws, run: &Run) -> Scenario {
+    let style = draws.one_of(&[Style::Epoch, Style::Delta]);
+    let mut scenario = misled(draws, run, RuleKind::Parts(60), style);
+    // What is spread evenly when it is granted arrives so as far as the network lets it.
+    scenario.network.worker_replica = 0..=2;
+    scenario.network.worker_upstream = 5..=15;
+    scenario.load.max_wait = Duration::from_secs(300);
+    scenario
+}

@@ -1,0 +1,111 @@
+//! Others use the token, and the upstream changes its mind.
+
+use std::time::Duration;
+
+use super::{
+    draws::Draws,
+    parts::{MINUTE, OneLimit, Run, SECOND, moment},
+};
+use crate::simulate::plan::{Change, Foreign, RetryAfter, Scenario, Secondary};
+
+fn with_others(draws: &mut Draws, run: &Run, foreign: Foreign) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    scenario.budgets[0].upstream.foreign = foreign;
+    scenario.expects.bounded_at_rest = false;
+    scenario.expects.exact_at_rest = false;
+    scenario.expects.refused_most = None;
+    scenario.expects.epochs_most = None;
+    scenario.expects.refused_per_window_most = Some(1);
+    scenario.expects.utilisation_least = 0.99;
+    scenario
+}
+
+/// 600 a minute, of which others call 60 at random moments. At most one refusal a window, and 99 % of what they leave.
+pub(super) fn foreign(draws: &mut Draws, run: &Run) -> Scenario {
+    with_others(draws, run, Foreign::Poisson(100))
+}
+
+/// Others call 300. At most one refusal a window, and 97 % of what they leave.
+pub(super) fn foreign_half(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = with_others(draws, run, Foreign::Poisson(500));
+    scenario.expects.utilisation_least = 0.97;
+    scenario
+}
+
+/// Others call 40 at once, about every 20 s. Of such a burst nothing is known beforehand: at most one congestion event a window,
+/// as many refusals as calls are under way, and 95 % of what they leave.
+pub(super) fn foreign_burst(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = with_others(draws, run, Foreign::Bursts { every: SECOND * 20, size: 40 });
+    scenario.expects.utilisation_least = 0.95;
+    scenario.expects.refused_per_window_most = Some(40.min(u64::from(run.workers)));
+    scenario.expects.epochs_most = Some(u64::from(run.windows) + 1);
+    scenario
+}
+
+/// 600 a minute; raised to 900 in mid-window, cut to 300 in another, and back at last. What is raised in a window that is used up
+/// is seen in the next one, and a cut strikes what is under way: at most one congestion event each, and all but 600, which is what
+/// the two raises offer in windows that are used up.
+pub(super) fn limit_change(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    for (share, capacity) in [(250, 900), (500, 300), (750, 600)] {
+        let at = moment(&scenario, share, draws.part(MINUTE, 0..=999));
+        scenario.budgets[0].upstream.changes.push(Change { at, rule: "requests".to_owned(), capacity });
+    }
+    scenario.expects.refused_most = Some(u64::from(run.workers) * 2);
+    scenario.expects.epochs_most = Some(2);
+    scenario.expects.utilisation_least = 0.99 - 1.1 / f64::from(run.windows);
+    scenario
+}
+
+fn closed(draws: &mut Draws, run: &Run, says_when: bool, lasts: [u64; 2]) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    for share in [200, 450, 700] {
+        // Within a window, which has time left after it.
+        let from = moment(&scenario, share, draws.ms(0..=15_000));
+        let to = from + draws.ms(lasts[0]..=lasts[1]);
+        scenario.budgets[0].upstream.secondary.push(Secondary { from, to, share: 1000, says_when });
+    }
+    scenario.expects.refused_most = Some(u64::from(run.workers) * 3 + 30);
+    scenario.expects.utilisation_least = 0.99;
+    scenario.expects.exact_at_rest = false;
+    scenario
+}
+
+/// 600 a minute; three times it refuses everything for 5 to 20 s, and says by Retry-After until when, in seconds or as a date.
+/// Nothing is granted until then, one congestion event each, and 99 %.
+pub(super) fn retry_after(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = closed(draws, run, true, [5_000, 20_000]);
+    scenario.budgets[0].upstream.refusal.retry_after = draws.one_of(&[RetryAfter::Seconds, RetryAfter::Date]);
+    scenario.expects.epochs_most = Some(6);
+    scenario
+}
+
+/// 600 a minute; three times it refuses everything for 3 to 15 s though much remains, and does not say until when; and one call
+/// in two hundred at any time. No storm: the back-off doubles, a probe at a time. 97 %.
+pub(super) fn secondary(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = closed(draws, run, false, [3_000, 15_000]);
+    let end = scenario.span();
+    scenario.budgets[0].upstream.secondary.push(Secondary {
+        from: Duration::ZERO,
+        to: end,
+        share: 5,
+        says_when: false,
+    });
+    scenario.expects.refused_most =
+        Some(u64::from(run.workers) * 3 + 30 + u64::from(run.windows + 1) * 600 / 100);
+    scenario.expects.epochs_most = None;
+    scenario.expects.utilisation_least = 0.97;
+    scenario
+}
+
+/// 600 a minute, of which somebody has used 300 to 600 when we begin to ask. No refusal.
+pub(super) fn cold_start(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    // There is time in the first window, and after its end in the last.
+    let phase = draws.part(MINUTE, 400..=800);
+    let rule = &mut scenario.budgets[0].upstream.rules[0];
+    (rule.phase, rule.used_at_start) = (phase, draws.number(300..=600));
+    scenario.from = Duration::ZERO;
+    scenario.expects.exact_at_rest = false;
+    scenario
+}
