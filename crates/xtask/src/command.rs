@@ -102,6 +102,23 @@ impl Run {
         Err(Trouble::Failed(format!("`{}` failed ({}): {last}", self.text(), output.status)))
     }
 
+    /// Runs it to its end: its standard output. What it writes to standard error is passed on.
+    pub(crate) fn read(mut self) -> Result<String, Trouble> {
+        self.show();
+        self.command.stderr(Stdio::inherit());
+        let output = self.command.output().map_err(|error| self.broken(&error))?;
+        self.judge(output.status)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs it to its end, whatever that is; all that it says goes into a file.
+    pub(crate) fn into_log(mut self, log: &Path) -> Result<ExitStatus, Trouble> {
+        let file = std::fs::File::create(log).and_then(|file| Ok((file.try_clone()?, file)));
+        let (errors, output) = file.map_err(|error| self.broken(&error))?;
+        self.command.stdout(output).stderr(errors);
+        self.command.status().map_err(|error| self.broken(&error))
+    }
+
     /// Whether it can be run, and succeeds. Says nothing.
     pub(crate) fn succeeds(mut self) -> bool {
         self.command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,4 +1,4 @@
-//! The report as JSON, for machines.
+//! JSON, for machines: the report, and as much of reading as we need.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -32,7 +32,7 @@ pub(crate) fn of(report: &Report, good: bool, total: Duration) -> String {
 }
 
 /// A string of JSON.
-fn text(plain: &str) -> String {
+pub(crate) fn text(plain: &str) -> String {
     let mut quoted = String::from('"');
     for c in plain.chars() {
         match c {
@@ -47,9 +47,38 @@ fn text(plain: &str) -> String {
     quoted
 }
 
+/// The string that the first field of this name holds in a line of JSON; of one that is null, nothing.
+pub(crate) fn field(line: &str, name: &str) -> Option<String> {
+    let mut rest = line.split_once(&format!("\"{name}\":\""))?.1.chars();
+    let mut plain = String::new();
+    loop {
+        match rest.next()? {
+            '"' => return Some(plain),
+            '\\' => plain.push(match rest.next()? {
+                'n' => '\n',
+                't' => '\t',
+                'u' => {
+                    let digits: String = rest.by_ref().take(4).collect();
+                    char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?
+                }
+                other => other,
+            }),
+            other => plain.push(other),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_read() {
+        let line = r#"{"a":null,"b":"x\"y\\z\u00fc","c":{"d":"e"}}"#;
+        assert_eq!(field(line, "b").as_deref(), Some("x\"y\\zü"));
+        assert_eq!(field(line, "d").as_deref(), Some("e"));
+        assert_eq!((field(line, "a"), field(line, "f"), field(r#"{"a":"b"#, "a")), (None, None, None));
+    }
 
     #[test]
     fn text_is_escaped() {

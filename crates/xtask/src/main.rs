@@ -6,12 +6,17 @@
 mod cli;
 mod command;
 mod console;
+mod coverage;
 mod docker;
+mod fuzz;
 mod image;
 mod json;
+mod mutants;
 mod report;
+mod scripts;
 mod server;
 mod steps;
+mod suite;
 mod tally;
 mod tools;
 mod workspace;
@@ -30,11 +35,14 @@ use crate::{
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let workspace = Workspace::here();
-    let console = Console::new(matches!(&cli.command, Command::Test(args) if args.json));
+    let console = Console::new(cli.command.wants_json());
     let done = match cli.command {
         Command::Test(args) => return steps::run_all(workspace, console, &args),
+        Command::Fuzz(args) => fuzz::run(&workspace, &console, &args),
         Command::Server(args) => server::print(&workspace, &console, args.from),
         Command::Image(args) => image::run(&workspace, &console, &args),
+        Command::Mutants(args) => mutants::run(&workspace, &console, &args),
+        Command::Coverage(args) => coverage::run(&workspace, &console, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

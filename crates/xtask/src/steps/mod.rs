@@ -6,6 +6,7 @@ mod compose;
 mod containers;
 mod deny;
 mod deploy;
+mod fuzz;
 mod test;
 
 use std::{cell::OnceCell, process::ExitCode};
@@ -37,6 +38,8 @@ pub(crate) enum Step {
     Buf,
     /// Unit, integration and documentation tests.
     Test,
+    /// Dialects, requests, configurations and ids hold under inputs at random.
+    Fuzz,
     /// The documentation can be built without a warning.
     Doc,
     /// deploy/: image recipes, the compose file, the manifests, the unit, the configurations.
@@ -55,6 +58,7 @@ impl Step {
             Self::Deny => "deny",
             Self::Buf => "buf",
             Self::Deploy => "deploy",
+            Self::Fuzz => "fuzz",
             Self::Test => "test",
             Self::Doc => "doc",
             Self::Containers => "containers",
@@ -70,6 +74,7 @@ impl Step {
             Self::Buf => buf::run(context),
             Self::Deploy => deploy::run(context),
             Self::Test => test::run(context),
+            Self::Fuzz => fuzz::run(context),
             Self::Doc => cargo::doc(context),
             Self::Containers => containers::run(context),
             Self::Compose => compose::run(context),
