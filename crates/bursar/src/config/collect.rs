@@ -1,7 +1,7 @@
 //! Tells all values of a section that cannot be read, not the first alone.
 
 use super::{
-    origin::Problem,
+    origin::{Problem, shown},
     tree::{Node, Value},
 };
 
@@ -46,7 +46,7 @@ fn take(node: &mut Node, path: &str) -> bool {
         let next = match (&mut at.value, step.strip_suffix(']').map(str::parse::<usize>)) {
             (Value::List(items), Some(Ok(index))) => items.get_mut(index),
             (Value::Map(entries), _) => {
-                entries.iter_mut().find(|entry| entry.key == *step).map(|entry| &mut entry.node)
+                entries.iter_mut().find(|entry| shown(&entry.key) == *step).map(|entry| &mut entry.node)
             }
             _ => None,
         };
@@ -55,6 +55,6 @@ fn take(node: &mut Node, path: &str) -> bool {
     }
     let Value::Map(entries) = &mut at.value else { return false };
     let before = entries.len();
-    entries.retain(|entry| entry.key != *last);
+    entries.retain(|entry| shown(&entry.key) != *last);
     entries.len() < before
 }

@@ -7,7 +7,7 @@ use serde::de::{
 
 use super::{
     de_error::Error,
-    origin::{Origin, Problem},
+    origin::{Origin, Problem, shown},
     tree::{Entry, Node, Value},
 };
 
@@ -20,7 +20,7 @@ pub(crate) fn read<T: DeserializeOwned>(node: &Node, field: &str) -> Result<T, P
             if !path.is_empty() && !step.starts_with('[') {
                 path.push('.');
             }
-            path.push_str(step);
+            path.push_str(shown(step));
         }
         Problem { origin: error.origin.unwrap_or(Origin::Nothing), field: path, problem: error.problem }
     })

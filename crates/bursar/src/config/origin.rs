@@ -59,6 +59,11 @@ pub(crate) struct Problem {
     pub(crate) problem: String,
 }
 
+/// A key as a path shows it: one without a letter is seen all the same.
+pub(super) fn shown(key: &str) -> &str {
+    if key.is_empty() { "\"\"" } else { key }
+}
+
 impl Problem {
     /// A problem with `field`.
     pub(crate) fn new(origin: Origin, field: impl Into<String>, problem: impl Into<String>) -> Self {

@@ -47,7 +47,7 @@ window = "60s"
 #[test]
 fn what_is_wrong_in_toml_is_told_with_line_column_and_field() {
     let spoilt = |from: &str, to: &str| WINDOW.replace(from, to);
-    let cases: [(String, (usize, usize), &str, &str); 33] = [
+    let cases: [(String, (usize, usize), &str, &str); 34] = [
         // Not TOML.
         ("[listen\n".into(), (1, 8), "", ""),
         ("a = 1\na = 2\n".into(), (2, 1), "a", "the key a is there twice"),
@@ -75,6 +75,7 @@ fn what_is_wrong_in_toml_is_told_with_line_column_and_field() {
         ),
         // Unknown keys, on each level.
         ("[listem]\n".into(), (1, 2), "listem", "unknown key; known here are listen, store, server"),
+        ("\"\" = 1\n".into(), (1, 1), "\"\"", "unknown key; known here are listen, store, server"),
         (
             "[listen]\ngrcp = \"127.0.0.1:1\"\n".into(),
             (2, 1),

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::{
-    origin::{Origin, Problem},
+    origin::{Origin, Problem, shown},
     tree::{Entry, Node, Value},
 };
 
@@ -74,9 +74,10 @@ fn yaml_tree(
             let mut seen = BTreeSet::new();
             for (key, value) in entries {
                 let (at, key) = (origin(&key.referenced), key.value);
-                let path = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
+                let name = shown(&key);
+                let path = if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
                 if !seen.insert(key.clone()) {
-                    return Err(Problem::new(at, path, format!("the key {key} is there twice")));
+                    return Err(Problem::new(at, path, format!("the key {name} is there twice")));
                 }
                 read.push(Entry { key, origin: at, node: yaml_tree(value, &path, origin)? });
             }
