@@ -78,7 +78,13 @@ impl Engine {
     }
 
     /// Runs a target from its kept inputs and its seeds on.
-    pub(super) fn run(&self, target: &str, span: Duration, seed: u32) -> Result<Outcome, Trouble> {
+    pub(super) fn run(
+        &self,
+        target: &str,
+        span: Duration,
+        inputs: Option<u64>,
+        seed: u32,
+    ) -> Result<Outcome, Trouble> {
         let place = self.place(target);
         empty(&place.folder)?;
         empty(&place.seeds)?;
@@ -91,6 +97,9 @@ impl Engine {
             format!("-artifact_prefix={}/", place.folder.display()),
             "-print_final_stats=1".to_owned(),
         ]);
+        if let Some(most) = inputs {
+            run = run.arg(format!("-runs={most}"));
+        }
         let words = self.sources.join("dictionaries").join(format!("{target}.dict"));
         if words.exists() {
             run = run.arg(format!("-dict={}", words.display()));

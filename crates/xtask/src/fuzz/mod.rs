@@ -32,6 +32,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) targets: &'a [String],
     /// For how long each.
     pub(crate) seconds: u64,
+    /// How many inputs each of them tries at most; `None`: as many as there is time for.
+    pub(crate) inputs: Option<u64>,
     /// Where chance begins.
     pub(crate) seed: u32,
     /// How many at once; `None`: one a core.
@@ -43,7 +45,8 @@ pub(crate) struct Plan<'a> {
 /// Runs what the command line asks for.
 pub(crate) fn run(workspace: &Workspace, console: &Console, args: &FuzzArgs) -> Result<(), Trouble> {
     let FuzzArgs { target, seconds, seed, jobs, input, keep, json } = args;
-    let plan = Plan { targets: target, seconds: *seconds, seed: *seed, jobs: *jobs, features: &[] };
+    let plan =
+        Plan { targets: target, seconds: *seconds, inputs: None, seed: *seed, jobs: *jobs, features: &[] };
     let targets = chosen(workspace, target)?;
     let watch = Stopwatch::start();
     let engine = Engine::new(workspace, console, build::program(workspace, console, plan.features)?)?;
@@ -102,7 +105,7 @@ fn all(
     let work = || {
         let mut done = Vec::new();
         while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcome = engine.run(target, Duration::from_secs(plan.seconds), plan.seed)?;
+            let outcome = engine.run(target, Duration::from_secs(plan.seconds), plan.inputs, plan.seed)?;
             console.note(&outcome.line());
             done.push(outcome);
         }
