@@ -1,7 +1,7 @@
 -- How far a window's account believes the ends that readings name. Aligned: all is given back at an end. Sliding: an end
 -- lets one permit out, and its reading says the rest. Paced: grants are spread as well.
--- Invariant: a declared end is believed once, for one permit, until a reading bears it out or it is declared to be on a clock; what contradicts the rung
--- that a limit is on takes it down a rung at once.
+-- Invariant: a declared end is believed once, for one permit, until a reading bears it out, unless it is declared to be
+-- on a clock; what contradicts the rung that a limit is on takes it down a rung at once.
 -- @include lib/slots
 -- @include lib/announce
 
