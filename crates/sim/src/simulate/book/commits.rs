@@ -75,6 +75,7 @@ impl Book {
             return;
         };
         permit.settled = Some(group.kind);
+        permit.settled_at = now;
         if !group.units.is_empty() {
             permit.actual = Some(group.units.clone());
         }
@@ -176,8 +177,9 @@ impl Book {
             // Asked for again: the same grant, unless all of it had been given back.
             // A store that forgot the lease grants it anew, with a moment of its own.
             let again = self.permits.get(&key).is_some_and(|permit| {
-                !matches!(permit.settled, Some(SettleKind::NotSent | SettleKind::Unclaimed))
-                    && (self.lost.is_none() || permit.send_by + Duration::from_millis(2) >= send_by)
+                let is_as_it_was = permit.send_by + Duration::from_millis(2) >= send_by;
+                !permit.is_given_back()
+                    && (is_as_it_was || (self.lost.is_none() && !permit.may_be_forgotten(now)))
             });
             if again {
                 continue;
@@ -197,8 +199,9 @@ impl Book {
                 stay_away: None,
                 response_tells: false,
                 settled: None,
+                settled_at: now,
             };
-            self.permits.insert(key, permit);
+            self.earlier.extend(self.permits.insert(key, permit));
         }
         if new == 0 {
             return;

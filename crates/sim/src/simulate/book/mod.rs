@@ -61,6 +61,21 @@ pub(crate) struct Permit {
     /// Whether its response said when to come back or how a limit stands.
     response_tells: bool,
     settled: Option<SettleKind>,
+    settled_at: Duration,
+}
+
+/// For how long at least a lease whose permits are all settled is known to those who ask for it again.
+const LEASE_SETTLED: Duration = Duration::from_secs(59);
+
+impl Permit {
+    fn is_given_back(&self) -> bool {
+        matches!(self.settled, Some(SettleKind::NotSent | SettleKind::Unclaimed))
+    }
+
+    /// Whether the store need not know its lease any more: who asks for it then is granted another.
+    fn may_be_forgotten(&self, now: Duration) -> bool {
+        self.settled.is_some() && now >= self.settled_at + LEASE_SETTLED
+    }
 }
 
 /// What is known of one budget.
@@ -119,6 +134,8 @@ impl Hasher for LeaseHasher {
 pub(crate) struct Book {
     scenario: Scenario,
     permits: HashMap<PermitKey, Permit, BuildHasherDefault<LeaseHasher>>,
+    /// Those whose lease was granted again after it had been given back or forgotten.
+    earlier: Vec<Permit>,
     accounts: Vec<Account>,
     pub(crate) violations: Violations,
     /// Until when it may show that state was lost.
@@ -191,6 +208,7 @@ impl Book {
         };
         Self {
             permits: HashMap::default(),
+            earlier: Vec::new(),
             accounts: scenario.budgets.iter().map(account).collect(),
             violations: Violations::default(),
             recovering: Duration::ZERO,

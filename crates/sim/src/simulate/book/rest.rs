@@ -36,10 +36,6 @@ fn is_true(limit: &LimitSpec, rule: &RulePlan) -> bool {
     }
 }
 
-fn is_given_back(permit: &Permit) -> bool {
-    matches!(permit.settled, Some(SettleKind::NotSent | SettleKind::Unclaimed))
-}
-
 impl Book {
     /// Nothing is under way in any budget: no limit has more available than the truth, and aligned ones have just that.
     pub(crate) fn at_rest(&mut self, now: Duration, rest: &Rest<'_>) {
@@ -145,6 +141,11 @@ impl Book {
         }
     }
 
+    /// All permits of a budget there ever were.
+    fn of_budget(&self, budget: usize) -> impl Iterator<Item = &Permit> {
+        self.permits.values().chain(&self.earlier).filter(move |permit| permit.budget == budget)
+    }
+
     fn check_charges(&mut self, now: Duration, rest: &Rest<'_>) {
         let mut charged: BTreeMap<&str, u64> = BTreeMap::new();
         for usage in rest.snapshot.usage.iter().filter(|usage| usage.dimension == "class") {
@@ -153,7 +154,7 @@ impl Book {
         // By unit: what calls cost that the upstream counted; what may have been sent and was not; what is charged by
         // the estimate, as nobody said what it was.
         let (mut counted, mut phantom) = (BTreeMap::<String, i128>::new(), BTreeMap::<String, i128>::new());
-        for permit in self.permits.values().filter(|permit| permit.budget == rest.budget) {
+        for permit in self.of_budget(rest.budget) {
             let mut truth: BTreeMap<String, i128> = BTreeMap::new();
             let is_counted = match permit.executed {
                 Executed::No => false,
@@ -165,13 +166,13 @@ impl Book {
                 truth.extend(permit.counted.iter().map(|(unit, cost)| (unit.clone(), i128::from(*cost))));
             }
             let refunded =
-                is_given_back(permit) || permit.settled == Some(SettleKind::Refused { counted: false });
+                permit.is_given_back() || permit.settled == Some(SettleKind::Refused { counted: false });
             let charge = if refunded { &[][..] } else { permit.actual.as_ref().unwrap_or(&permit.reserved) };
             for (unit, cost) in charge {
                 let true_cost = truth.get(unit.as_str()).copied().unwrap_or(0);
                 *phantom.entry(unit.as_str().to_owned()).or_default() += i128::from(*cost) - true_cost;
             }
-            if refunded && permit.executed == Executed::Refused(true) && !is_given_back(permit) {
+            if refunded && permit.executed == Executed::Refused(true) && !permit.is_given_back() {
                 // The dialect was told that refusals don't count, and here they do.
                 truth.clear();
             }
@@ -204,11 +205,14 @@ impl Book {
             .iter()
             .find(|rule| rule.classes.is_empty() && rule.unit == "requests" && !rule.refusals_count)?;
         let truth = rest.truths.iter().find(|truth| truth.rule == all.name)?;
-        let of_budget = self.permits.values().filter(|permit| permit.budget == rest.budget);
         let cost = |permit: &Permit| {
             permit.counted.iter().find(|(unit, _)| unit == "requests").map_or(1, |(_, cost)| *cost)
         };
-        let seen: u64 = of_budget.filter(|permit| permit.executed == Executed::Accepted).map(cost).sum();
+        let seen: u64 = self
+            .of_budget(rest.budget)
+            .filter(|permit| permit.executed == Executed::Accepted)
+            .map(cost)
+            .sum();
         (seen != truth.accepted).then(|| {
             format!("{name}: {seen} calls were made under permits, the upstream accepted {}", truth.accepted)
         })
