@@ -222,6 +222,23 @@ local function meet_end(state, limit, early, late, now)
   return true
 end
 
+-- On a clock, an end that has passed tells those that passed after it and the next.
+local function tell_phase(limit, early, late, now)
+  local windows = math.floor((now - late) / limit.window) + 1
+  local drift = windows * limit.window * DRIFT
+  early, late = math.floor(early + windows * limit.window - drift), math.ceil(late + windows * limit.window + drift)
+  if late - early >= limit.window / 2 or early <= now then
+    -- Too vague, or the next may have been as well: another response tells.
+    return
+  elseif not limit.end_late then
+    limit.end_early, limit.end_late = early, late
+    limit.edge_early = math.max(limit.edge_early or 0, early - limit.window)
+    limit.edge_late = math.max(limit.edge_late or 0, late - limit.window)
+  elseif early <= limit.end_late and late >= limit.end_early then
+    limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
+  end
+end
+
 -- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
 local function charge_foreign(state, limit, s, now)
   local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
@@ -253,9 +270,7 @@ end
 
 local function settle_aligned(state, limit, s, now)
   local r = s.reading
-  -- A window's end is at most a window away from any call in it.
-  local late = math.min(r.late, s.moment + limit.window)
-  local is_met, is_contradiction = meet_end(state, limit, math.min(r.early, late), late, now)
+  local is_met, is_contradiction = meet_end(state, limit, r.early, r.late, now)
   if is_met == false then
     -- It moved by less than a window: not a window's end.
     ladder.slide(state, limit, now)
@@ -285,10 +300,28 @@ local function settle_aligned(state, limit, s, now)
   end
 end
 
+-- A window's end is after any call in it, and at most a window away. One too vague to tell windows apart counts as none;
+-- and unless ends are on a clock one that a long response leaves vague does, whose probe would be as slow.
+local function bound_end(limit, s)
+  local r = s.reading
+  local late = math.min(r.late, s.moment + limit.window)
+  local early = math.min(math.max(r.early, s.granted_at), late)
+  local width = limit.is_on_clock and late - early or r.late - r.early
+  r.early = early
+  r.late = late >= s.granted_at and width < limit.window / 2 and late or nil
+end
+
 -- Settles `s`: cost (granted, all), charge (all), charge_each, send_by, moment (the latest at which it executed),
 -- granted_at, settled_then, blind_then, weighed_then, parties, kind, reading {least, last, early, late}.
 -- Answers whether it still weighed.
 function window.settle(state, limit, s, now)
+  local r = s.reading
+  if r and r.late and limit.is_aligned then
+    bound_end(limit, s)
+    if r.late and r.late <= now and limit.is_on_clock then
+      tell_phase(limit, r.early, r.late, now)
+    end
+  end
   if slots.is_gone(limit, s.granted_at, s.send_by) then
     return false
   end
@@ -297,14 +330,13 @@ function window.settle(state, limit, s, now)
     ladder.give_back(limit, s.cost)
     return true
   end
-  local r = s.reading
   if r and r.least then
     r.least, r.last = math.min(r.least, limit.n), math.min(r.last, limit.n)
     s.read = true
   end
   if s.read and not limit.is_aligned then
     settle_sliding(state, limit, s, now)
-  elseif s.read and r.late and r.late - r.early < limit.window / 2 then
+  elseif s.read and r.late then
     settle_aligned(state, limit, s, now)
   else
     if s.read then

@@ -273,6 +273,45 @@ fn the_last_windows_level_is_not_taken_for_this_ones() {
     assert_eq!(bench.available(), 6);
 }
 
+#[test]
+fn on_a_clock_an_end_that_passed_tells_the_next() {
+    let mut bench = bench(window(8, true, true));
+    let late = bench.take(1);
+    bench.now += 66_000;
+    // Executed between 0 and 5 s, 50 s before its window's end: so that was between 50 and 65 s.
+    bench.settled(read(late, says(7, Some((50_000, 50_000)))));
+    let (early, latest) = bench.stand().window_end_ms.unwrap();
+    // A clock may drift a little in the window in between.
+    assert!((43_990..=44_000).contains(&early) && (59_001..=59_012).contains(&latest), "{early} to {latest}");
+    assert_eq!((bench.available(), bench.stand().paid), (8, 0));
+    // Undeclared, windows may begin with any call: it tells nothing.
+    let mut bench = self::bench(window(8, true, false));
+    let late = bench.take(1);
+    bench.now += 66_000;
+    bench.settled(read(late, says(7, Some((50_000, 50_000)))));
+    assert_eq!(bench.stand().window_end_ms, None);
+}
+
+#[test]
+fn on_a_clock_what_passed_narrows_the_end_that_is_known() {
+    let mut bench = bench(window(8, true, true));
+    let (first, second) = (bench.take(1), bench.take(1));
+    bench.now += 66_000;
+    bench.settled(read(first, says(7, Some((50_000, 50_000)))));
+    bench.settled(read(second, says(7, Some((58_000, 58_000)))));
+    let (early, latest) = bench.stand().window_end_ms.unwrap();
+    assert!((51_990..=52_000).contains(&early) && (59_001..=59_012).contains(&latest), "{early} to {latest}");
+}
+
+#[test]
+fn what_names_an_end_before_its_call_names_none_and_is_charged() {
+    let mut bench = bench(aligned(8));
+    let lease = bench.take(1);
+    bench.now += 1000;
+    bench.settled(read(lease, says(7, Some((-5000, -5000)))));
+    assert_eq!((bench.stand().window_end_ms, bench.stand().paid), (None, 1));
+}
+
 // === what is out, and what settles blind ===
 
 #[test]
