@@ -20,6 +20,7 @@
 -- @include lib/settling
 -- @include lib/granting
 
+args.begin()
 local budget_name, channel, replica = args.text(), args.text(), args.text()
 local spec_version, waiting, jitter = args.num(), args.num(), args.num()
 local incarnation, seq, latest, earliest = args.text(), args.num(), args.optional(), args.optional()

@@ -11,6 +11,7 @@
 -- A deleted budget's version is remembered for so long: ms.
 local REMEMBERED = 86400000
 
+args.begin()
 local budget_name, channel = args.text(), args.text()
 announce.open(channel, budget_name)
 local stored = hash.open(KEYS[1])

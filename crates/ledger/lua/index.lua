@@ -7,6 +7,7 @@
 -- @include lib/args
 
 local names_key = KEYS[1]
+args.begin()
 local what, name = args.text(), args.text()
 if what == 'add' then
   redis.call('ZADD', names_key, '0', name)

@@ -8,6 +8,7 @@
 -- @include lib/clock
 -- @include lib/pauses
 
+args.begin()
 local budget_name, channel = args.text(), args.text()
 announce.open(channel, budget_name)
 local span = tonumber(args.text())

@@ -11,6 +11,7 @@
 -- @include lib/limits
 -- @include lib/announce
 
+args.begin()
 local budget_name, channel, json = args.text(), args.text(), args.text()
 local old, stored = spec.read(KEYS[1])
 if old and old.json == json then
@@ -119,17 +120,17 @@ local function begin(before, l, limit_key)
     return
   end
   if kind == 'bucket' then
-    hash.put(state, limit_key .. ':cap', real(tonumber(setting(l, 'capacity')) - used))
-    hash.put(state, limit_key .. ':at', real(now))
+    local level = { cap = tonumber(setting(l, 'capacity')) - used, at = now }
+    hash.put(state, limit_key, record.write(level, { 'cap', 'at' }, bucket.is_real))
     return
   end
   local slot = tonumber(setting(l, kind == 'window' and 'slot' or 'linger_slot'))
   local span = kind == 'window' and tonumber(setting(l, 'window')) or UNDER_WAY
   local after = { key = limit_key, paid = 0 }
   slots.add(state, after, 'paid', math.ceil((now + span) / slot), used, {})
-  hash.put_int(state, limit_key .. ':paid', used)
+  after.paid, after.paid_low = used, math.floor(now / slot)
+  hash.put(state, limit_key, record.write(after, { 'paid', 'paid_low' }, {}))
   hash.put(state, limit_key .. ':paid_index', after.paid_index)
-  hash.put_int(state, limit_key .. ':paid_low', math.floor(now / slot))
 end
 
 for l = 1, tonumber(stored.have['limits']) do
@@ -158,7 +159,7 @@ if old then
       local prefix = limit.key .. ':'
       local fields = hash.load_all(hash.open(KEYS[2]))
       for f = 1, #fields do
-        if string.sub(fields[f], 1, #prefix) == prefix then
+        if fields[f] == limit.key or string.sub(fields[f], 1, #prefix) == prefix then
           hash.put(state, fields[f], nil)
         end
       end

@@ -13,6 +13,7 @@
 -- @include lib/limits
 -- @include lib/pauses
 
+args.begin()
 local budget_name, channel, jitter = args.text(), args.text(), args.num()
 local latest = args.optional()
 local incarnation, seq, seen_at, deadline = args.text(), args.num(), args.num(), args.num()

@@ -10,6 +10,7 @@
 -- @include lib/limits
 -- @include lib/pauses
 
+args.begin()
 local budget_name, channel = args.text(), args.text()
 announce.open(channel, budget_name)
 local budget = spec.read(KEYS[1])

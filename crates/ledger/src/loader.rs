@@ -38,9 +38,21 @@ pub enum LoadError {
 /// # Errors
 /// A missing file, a cycle, a malformed line; each with the stack of includes.
 pub fn expand<'a>(name: &str, read: impl Fn(&str) -> Option<&'a str>) -> Result<String, LoadError> {
-    let mut expansion = Expansion { read, stack: Vec::new(), done: HashSet::new(), text: String::new() };
+    expand_apart(name, read).map(|(source, _)| source)
+}
+
+/// As [`expand`], and where in the source, in bytes, the script's own code begins: behind its last include.
+///
+/// # Errors
+/// As [`expand`].
+pub(crate) fn expand_apart<'a>(
+    name: &str,
+    read: impl Fn(&str) -> Option<&'a str>,
+) -> Result<(String, usize), LoadError> {
+    let mut expansion =
+        Expansion { read, stack: Vec::new(), done: HashSet::new(), text: String::new(), own_at: 0 };
     expansion.file(name)?;
-    Ok(expansion.text)
+    Ok((expansion.text, expansion.own_at))
 }
 
 struct Expansion<F> {
@@ -48,6 +60,8 @@ struct Expansion<F> {
     stack: Vec<String>,
     done: HashSet<String>,
     text: String,
+    /// Where the text behind the last include of the outermost file begins.
+    own_at: usize,
 }
 
 impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
@@ -71,6 +85,9 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
             }
             if !self.done.contains(include) {
                 self.file(include)?;
+            }
+            if self.stack.len() == 1 {
+                self.own_at = self.text.len();
             }
         }
         self.stack.pop();
@@ -101,6 +118,20 @@ mod tests {
             ("lib/b", "local b = 1"),
         ];
         assert_eq!(load("commit", &files).unwrap(), "-- head\nlocal b = 1\nlocal a = b\nreturn 1\n");
+    }
+
+    #[test]
+    fn a_scripts_own_code_begins_behind_its_last_include() {
+        let files = [
+            ("commit", "-- head\n-- @include lib/a\n-- @include lib/b\nreturn 1"),
+            ("lib/a", "-- @include lib/b\nlocal a = b"),
+            ("lib/b", "local b = 1"),
+            ("alone", "return 2"),
+        ];
+        let read = |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map(|(_, text)| *text);
+        let (source, own_at) = expand_apart("commit", read).unwrap();
+        assert_eq!(&source[own_at..], "return 1\n");
+        assert_eq!(expand_apart("alone", read).unwrap().1, 0);
     }
 
     #[test]

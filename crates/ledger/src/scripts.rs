@@ -4,7 +4,7 @@ use std::{fmt, sync::LazyLock};
 
 #[cfg(test)]
 use crate::loader::LoadError;
-use crate::loader::expand;
+use crate::loader::expand_apart;
 
 /// A script, ready to send: includes expanded.
 #[derive(Clone)]
@@ -15,13 +15,20 @@ pub struct Script {
     pub source: String,
     /// The SHA-1 of `source`, 40 lower-case hexadecimal digits: what EVALSHA names.
     pub sha1: String,
+    /// Where in `source` its own code begins, in bytes: what stands before defines, and looks at no key and no argument.
+    pub(crate) own_at: usize,
 }
 
 impl Script {
     /// A script from a source whose includes are expanded already.
     pub fn from_source(name: &'static str, source: String) -> Self {
+        Self::apart(name, (source, 0))
+    }
+
+    /// As the loader put it together.
+    fn apart(name: &'static str, (source, own_at): (String, usize)) -> Self {
         let sha1 = redis::Script::new(&source).get_hash().to_owned();
-        Self { name, source, sha1 }
+        Self { name, source, sha1, own_at }
     }
 }
 
@@ -84,6 +91,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/life",
     "lib/limits",
     "lib/number",
+    "lib/record",
     "lib/pauses",
     "lib/settling",
     "lib/slots",
@@ -119,7 +127,7 @@ pub(crate) fn file(name: &str) -> Option<&'static str> {
 /// Expands a script that is compiled in, whatever is in force.
 #[cfg(test)]
 pub(crate) fn load(name: &'static str) -> Result<Script, LoadError> {
-    expand(name, file).map(|source| Script::from_source(name, source))
+    expand_apart(name, file).map(|parts| Script::apart(name, parts))
 }
 
 /// The text of a file of the scripts in force: of those that are compiled in, unless a test wants others.
@@ -136,6 +144,6 @@ fn file_in_force(name: &str) -> Option<&'static str> {
     reason = "the files are compiled in, and the test `every_script_loads` expands each of them; a test's own may fail"
 )]
 fn embedded(name: &'static str) -> Script {
-    let source = expand(name, file_in_force).expect("a script that is compiled in expands");
-    Script::from_source(name, source)
+    let parts = expand_apart(name, file_in_force).expect("a script that is compiled in expands");
+    Script::apart(name, parts)
 }

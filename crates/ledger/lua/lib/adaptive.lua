@@ -6,6 +6,7 @@
 local adaptive = {}
 
 adaptive.fields = { 'tokens', 'rate', 'peak', 'wanted', 'busy', 'cut_at', 'at', 'granted', 'foreign', 'known' }
+adaptive.texts = {}
 adaptive.is_real = { tokens = true, rate = true, peak = true, wanted = true, at = true }
 
 local CUT = 0.3

@@ -1,6 +1,11 @@
 -- Reads ARGV from left to right.
 
-local args = { at = 0 }
+local args = {}
+
+-- From the first one on: an engine may keep what is defined here from call to call.
+function args.begin()
+  args.at = 0
+end
 
 function args.text()
   args.at = args.at + 1

@@ -6,10 +6,11 @@
 local bucket = {}
 
 bucket.fields = {
-  'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'settled', 'blind', 'granted', 'foreign', 'cap',
-  'fresh', 'fresh_since', 'at', 'known', 'unread', 'probe_until', 'alerted',
+  'n', 'n_since', 'n_claim', 'out', 'out_low', 'paid', 'paid_low', 'settled', 'blind', 'granted', 'foreign', 'cap', 'fresh',
+  'fresh_since', 'at', 'known', 'unread', 'probe_until', 'alerted',
   'lost_at', 'lost_from', 'lost_until',
 }
+bucket.texts = { 'out_index', 'paid_index' }
 bucket.is_real = { cap = true, fresh = true, at = true }
 
 local function charge(limit, cost)

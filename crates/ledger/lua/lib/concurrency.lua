@@ -5,9 +5,10 @@
 local concurrency = {}
 
 concurrency.fields = {
-  'n', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'granted', 'foreign', 'known', 'alerted',
-  'lost_at', 'lost_from', 'lost_until',
+  'n', 'out', 'out_low', 'paid', 'paid_low', 'granted', 'foreign', 'known', 'alerted', 'lost_at', 'lost_from', 'lost_until',
 }
+concurrency.texts = { 'out_index', 'paid_index' }
+concurrency.is_real = {}
 
 function concurrency.advance(state, limit, now)
   slots.sweep(state, limit, 'out', math.floor(now / limit.slot))

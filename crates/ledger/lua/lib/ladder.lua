@@ -15,7 +15,7 @@ local NO_BUCKET, BUCKET = 0, 1
 local LEAST_LAW = 16
 
 ladder.fields = {
-  'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'shadow_index', 'steady', 'strike_at', 'level', 'level_at',
+  'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain',
 }

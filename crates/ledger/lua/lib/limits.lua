@@ -3,12 +3,12 @@
 -- @include lib/concurrency
 -- @include lib/bucket
 -- @include lib/adaptive
+-- @include lib/record
 
 local limits = {}
 
 local KINDS = { window = window, concurrency = concurrency, bucket = bucket, adaptive = adaptive }
 local SUMS = { 'out', 'paid', 'shadow', 'closing', 'settled', 'blind', 'granted', 'foreign' }
-local IS_TEXT = { out_index = true, paid_index = true, shadow_index = true, closing_held = true }
 -- Probes without a reading after which the declaration is believed.
 local UNREAD_PROBES = 3
 
@@ -18,19 +18,17 @@ function limits.load(state, budget, now)
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
     limit.does = KINDS[limit.kind]
-    for i = 1, #limit.does.fields do
-      wanted[#wanted + 1] = limit.key .. ':' .. limit.does.fields[i]
+    wanted[#wanted + 1] = limit.key
+    for i = 1, #limit.does.texts do
+      wanted[#wanted + 1] = limit.key .. ':' .. limit.does.texts[i]
     end
   end
   hash.load(state, wanted)
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
-    limit.before = {}
-    for i = 1, #limit.does.fields do
-      local field = limit.does.fields[i]
-      local text = state.have[limit.key .. ':' .. field]
-      limit.before[field] = text
-      limit[field] = text and (IS_TEXT[field] and text or tonumber(text))
+    record.read(state.have[limit.key] or '', limit)
+    for i = 1, #limit.does.texts do
+      limit[limit.does.texts[i]] = state.have[limit.key .. ':' .. limit.does.texts[i]]
     end
     for i = 1, #SUMS do
       limit[SUMS[i]] = limit[SUMS[i]] or 0
@@ -50,17 +48,13 @@ end
 function limits.save(state, budget)
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
-    local is_real = limit.does.is_real or {}
-    for i = 1, #limit.does.fields do
-      local field = limit.does.fields[i]
-      local text = limit[field]
-      if IS_TEXT[field] then
-        text = text ~= '' and text or nil
-      elseif text then
-        text = is_real[field] and real(text) or int(text)
-      end
-      if text ~= limit.before[field] then
-        hash.put(state, limit.key .. ':' .. field, text)
+    hash.put(state, limit.key, record.write(limit, limit.does.fields, limit.does.is_real))
+    for i = 1, #limit.does.texts do
+      local name = limit.does.texts[i]
+      local field, text = limit.key .. ':' .. name, limit[name]
+      text = text ~= '' and text or nil
+      if text ~= state.have[field] then
+        hash.put(state, field, text)
       end
     end
   end

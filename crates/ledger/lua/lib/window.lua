@@ -9,11 +9,11 @@
 local window = {}
 
 window.fields = {
-  'n', 'n_since', 'n_claim', 'out', 'out_low', 'out_index', 'paid', 'paid_low', 'paid_index', 'closing', 'closing_held',
-  'settled', 'blind', 'granted', 'cap',
-  'fresh', 'fresh_since', 'fresh_until', 'end_early', 'end_late', 'edge_early', 'edge_late', 'known', 'unread',
+  'n', 'n_since', 'n_claim', 'out', 'out_low', 'paid', 'paid_low', 'closing', 'settled', 'blind', 'granted', 'cap', 'fresh',
+  'fresh_since', 'fresh_until', 'end_early', 'end_late', 'edge_early', 'edge_late', 'known', 'unread',
   'probe_until', 'alerted', 'lost_read', 'found_at', 'lost_at', 'lost_from', 'lost_until',
 }
+window.texts = { 'out_index', 'paid_index', 'closing_held', 'shadow_index' }
 window.is_real = {}
 for _, part in ipairs({ ladder, foreign }) do
   for i = 1, #part.fields do

@@ -151,13 +151,15 @@ impl Vm {
         if let Some(chunk) = self.chunks.get(&script.sha1) {
             return Ok(chunk.clone());
         }
-        let chunk = self
+        // What a script includes only defines: it is run once, and the script's own code, as a function, every time.
+        let (included, own) = script.source.split_at_checked(script.own_at).unwrap_or(("", &script.source));
+        let chunk: Function = self
             .sandbox
             .lua
-            .load(&script.source)
+            .load(format!("{included}return function(...) {own}\nend"))
             .set_name(format!("={}", script.name))
             .set_environment(self.sandbox.environment.clone())
-            .into_function()?;
+            .call(())?;
         if self.chunks.len() >= CHUNKS_MAX {
             self.chunks.clear();
         }

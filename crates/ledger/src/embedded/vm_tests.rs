@@ -130,7 +130,7 @@ fn a_broken_script_is_told_with_its_line() {
     assert_eq!(code, "ERR");
     assert!(message.contains("test:2:"), "{message}");
     assert!(!message.contains('\n'), "{message}");
-    assert!(failure(&mut vm, "return (").1.contains("test:1:"));
+    assert!(failure(&mut vm, "return )").1.contains("test:1:"));
     assert_eq!(failure(&mut vm, "error({err = 'X y'})").0, "ERR");
 }
 

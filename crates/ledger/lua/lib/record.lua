@@ -1,0 +1,26 @@
+-- Records: named values in one field of a hash, as `name=value name=value`. One field costs the store and the script
+-- a fraction of what a field a value does.
+-- Invariant: neither a name nor a value has a blank in it, and no name an equals sign.
+-- @include lib/number
+
+local record = {}
+
+-- Reads a record's numbers into `into`; what it does not name stays as it is.
+function record.read(text, into)
+  for name, value in string.gmatch(text, '([^=]+)=(%S*) ?') do
+    into[name] = tonumber(value)
+  end
+end
+
+-- Writes the numbers in `from` that are named in `names`, those in `is_real` with their fractions.
+function record.write(from, names, is_real)
+  local parts = {}
+  for i = 1, #names do
+    local name = names[i]
+    local value = from[name]
+    if value then
+      parts[#parts + 1] = name .. '=' .. (is_real[name] and real(value) or int(value))
+    end
+  end
+  return table.concat(parts, ' ')
+end
