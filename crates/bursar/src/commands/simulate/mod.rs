@@ -8,7 +8,7 @@ use std::{fs, ops::Range, path::PathBuf};
 use bursar_sim::simulate::{
     self, Keep, Report, Seeds, SimulateError,
     plan::Sizes,
-    scenario::{scenario, scenarios},
+    scenario::{ScenarioInfo, scenario, scenarios},
 };
 use serde_json::json;
 
@@ -38,8 +38,8 @@ Examples:
 
 Exit codes: 0 every invariant held, 1 one did not (or an error), 2 wrong usage.")]
 pub(crate) struct Args {
-    /// Describe the scenarios and end.
-    #[arg(long, exclusive = true)]
+    /// Describe the scenarios and end; with --json as {scenarios: [{name, about}]}.
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "replicas", "workers", "windows", "threads", "log"])]
     list: bool,
     /// Which world: a name that --list shows.
     #[arg(long, value_name = "NAME", default_value = "window")]
@@ -97,7 +97,7 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if args.list {
-        return list();
+        return list(args.json);
     }
     let sizes = args.sizes();
     if scenario(&args.scenario, args.seed, &sizes).is_none() {
@@ -110,7 +110,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn list() -> Outcome {
+fn list(json: bool) -> Outcome {
+    if json {
+        let about = |info: &ScenarioInfo| serde_json::json!({ "name": info.name, "about": info.about });
+        let all: Vec<_> = scenarios().iter().map(about).collect();
+        return output::json(&serde_json::json!({ "scenarios": all }));
+    }
     let rows: Vec<Vec<String>> =
         scenarios().iter().map(|info| vec![info.name.to_owned(), info.about.to_owned()]).collect();
     output::line(&output::table(&rows, &[]))

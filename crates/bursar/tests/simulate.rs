@@ -1,0 +1,87 @@
+//! `bursar simulate` as a user runs it.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use support::{bursar, json, run, stderr, text};
+
+/// Every key that is promised of one history, in the order of the manual.
+const PROMISED: [&str; 13] = [
+    "scenario",
+    "seed",
+    "granted",
+    "accepted",
+    "refused_upstream",
+    "utilisation",
+    "jain",
+    "wait_p50_ms",
+    "wait_p99_ms",
+    "violations",
+    "virtual_seconds",
+    "events",
+    "wall_ms",
+];
+
+/// The event log of a small chaos, as a process of its own writes it.
+fn log_of(seed: &str, file: &Path) -> Vec<u8> {
+    let small =
+        ["--scenario", "chaos", "--replicas", "2", "--workers", "6", "--windows", "2", "--seed", seed];
+    let ran = run(["simulate"].iter().chain(&small).chain(&["--log", text(file), "--json"]));
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let told = json(&ran);
+    for key in PROMISED {
+        assert!(!told[key].is_null(), "{key} is missing: {told}");
+    }
+    assert_eq!(told["violations"], serde_json::json!([]));
+    fs::read(file).unwrap()
+}
+
+#[test]
+fn a_seed_writes_the_same_log_byte_for_byte_in_every_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = ["1", "1", "2"].map(|seed| log_of(seed, &folder.path().join("events.log")));
+    assert!(logs[0].len() > 1000, "{} bytes", logs[0].len());
+    assert_eq!(logs[0], logs[1]);
+    assert_ne!(logs[0], logs[2]);
+}
+
+#[test]
+fn seeds_are_counted_and_the_first_violation_is_saved_with_the_command_that_replays_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["simulate", "--replicas", "1", "--windows", "1"];
+    let held =
+        run(small.iter().chain(&["--scenario", "late", "--workers", "5", "--seeds", "0..3", "--json"]));
+    assert_eq!(held.status.code(), Some(0), "{}", stderr(&held));
+    let told = json(&held);
+    assert_eq!((&told["ran"], &told["violations"]), (&3.into(), &serde_json::json!([])));
+
+    // One worker cannot use up what 600 a minute give: the scenario's own bound is violated.
+    let violated = bursar(small.iter().chain(&["--scenario", "window", "--workers", "1", "--seeds", "4..6"]))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(violated.status.code(), Some(1), "{}", stderr(&violated));
+    assert!(fs::read(folder.path().join("bursar-window-4.log")).unwrap().len() > 1000);
+    let replay = "bursar simulate --scenario window --seed 4 --replicas 1 --workers 1 --windows 1";
+    assert!(stderr(&violated).contains(replay), "{}", stderr(&violated));
+    let again = run(replay.split(' ').skip(1).chain(["--json"]));
+    assert_eq!(again.status.code(), Some(1));
+    assert_eq!(json(&again)["violations"][0]["invariant"], "utilisation");
+}
+
+#[test]
+fn the_scenarios_are_listed_and_another_name_is_wrong_usage() {
+    let listed = json(&run(["simulate", "--list", "--json"]));
+    let named = |name: &str| listed["scenarios"].as_array().unwrap().iter().any(|it| it["name"] == name);
+    assert!(named("window") && named("chaos"), "{listed}");
+    let table = String::from_utf8(run(["simulate", "--list"]).stdout).unwrap();
+    assert_eq!(table.lines().count(), listed["scenarios"].as_array().unwrap().len());
+    for wrong in
+        [["--scenario", "nonsense"], ["--seeds", "5..5"], ["--replicas", "0"], ["--list", "--seed=1"]]
+    {
+        let refused = run(["simulate"].iter().chain(&wrong));
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
+        assert!(stderr(&refused).contains(wrong[0]), "{}", stderr(&refused));
+    }
+}
