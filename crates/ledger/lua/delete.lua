@@ -15,8 +15,8 @@ args.begin()
 local budget_name, channel = args.text(), args.text()
 announce.open(channel, budget_name)
 local stored = hash.open(KEYS[1])
-hash.load_all(stored)
-if not stored.have['limits'] then
+hash.load(stored, { 'version', 'settings' })
+if not stored.have['settings'] then
   return 0
 end
 local spec_key = KEYS[1]

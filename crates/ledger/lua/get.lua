@@ -12,7 +12,7 @@
 -- @include lib/limits
 -- @include lib/pauses
 
-local budget = spec.read(KEYS[1])
+local budget, stored = spec.read(KEYS[1])
 if not budget then
   return redis.error_reply('NOBUDGET no budget of this name')
 end
@@ -68,4 +68,4 @@ for i = 1, #replicas do
 end
 
 local use_key = KEYS[4]
-return { int(budget.version), budget.json, stand, shown, redis.call('HGETALL', use_key), waits }
+return { int(budget.version), hash.text(stored, 'json'), stand, shown, redis.call('HGETALL', use_key), waits }

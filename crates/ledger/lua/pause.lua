@@ -13,7 +13,7 @@ local budget_name, channel = args.text(), args.text()
 announce.open(channel, budget_name)
 local span = tonumber(args.text())
 local stored = hash.open(KEYS[1])
-if not hash.text(stored, 'limits') then
+if not hash.text(stored, 'settings') then
   return redis.error_reply('NOBUDGET no budget of this name')
 end
 local state = hash.open(KEYS[2])

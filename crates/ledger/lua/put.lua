@@ -2,7 +2,7 @@
 -- Invariant: what weighs goes on weighing. A limit keeps its account while its name, kind, window and moment of counting stay; a changed one
 -- begins with all that weighed, for its own window.
 -- KEYS  spec  state
--- ARGV  budget  channel  json  settings (text pairs: field value ...), as `number of pairs` first
+-- ARGV  budget  channel  json  the budget's own settings (a record)  number of limits, each: its settings (a record)
 -- REPLY {version, changed (1 or 0)}
 -- ERROR NONE
 -- @include lib/args
@@ -14,7 +14,7 @@
 args.begin()
 local budget_name, channel, json = args.text(), args.text(), args.text()
 local old, stored = spec.read(KEYS[1])
-if old and old.json == json then
+if old and hash.text(stored, 'json') == json then
   return { int(old.version), 0 }
 end
 
@@ -31,17 +31,10 @@ if old then
 end
 
 local version = (tonumber(stored.have['version'] or '0')) + 1
-local kept_fields = {}
-for i = 1, args.num() do
-  local field, value = args.text(), args.text()
-  hash.put(stored, field, value)
-  kept_fields[field] = true
-end
-local h_fields = hash.load_all(hash.open(KEYS[1]))
-for i = 1, #h_fields do
-  if not kept_fields[h_fields[i]] then
-    hash.put(stored, h_fields[i], nil)
-  end
+local settings, declared = { args.text() }, {}
+for l = 1, args.num() do
+  settings[l + 1] = args.text()
+  declared[l] = spec.limit(settings[l + 1])
 end
 hash.put_int(stored, 'version', version)
 hash.put(stored, 'json', json)
@@ -50,10 +43,6 @@ hash.put(stored, 'json', json)
 local COUNTS = { 'capacity', 'window', 'aligned', 'on_clock', 'refill', 'start', 'least', 'most', 'linger', 'linger_slot' }
 -- How long calls that were under way occupy a slot of a concurrency limit that takes another kind's place: ms.
 local UNDER_WAY = 60000
-
-local function setting(l, name)
-  return stored.have[int(l) .. '.' .. name]
-end
 
 local function named(name)
   for i = 1, old and #old.limits or 0 do
@@ -65,17 +54,16 @@ local function named(name)
 end
 
 -- ## an account => the same account, under other settings
-local function adapt(limit, l)
+local function adapt(limit, after)
   local changed = false
   for i = 1, #COUNTS do
-    changed = changed or tonumber(setting(l, COUNTS[i]) or '-1') ~= (limit[COUNTS[i]] or -1)
+    changed = changed or after[COUNTS[i]] ~= limit[COUNTS[i]]
   end
   limit.is_kept = true
   if not changed then
     return
   end
   -- The capacity is the declared one until a reading says otherwise; how windows end is to be read again.
-  local capacity = tonumber(setting(l, 'capacity'))
   limit.n, limit.n_since, limit.n_claim = nil, nil, nil
   if limit.kind == 'window' then
     if limit.closing > 0 then
@@ -91,7 +79,7 @@ local function adapt(limit, l)
       end
     end
   elseif limit.kind == 'bucket' then
-    limit.cap = math.min(capacity, math.max(limit.cap, limit.fresh or limit.cap))
+    limit.cap = math.min(after.capacity, math.max(limit.cap, limit.fresh or limit.cap))
     limit.fresh, limit.fresh_since = nil, nil
   elseif limit.kind == 'concurrency' then
     local lingering = {}
@@ -101,7 +89,7 @@ local function adapt(limit, l)
     slots.sweep(state, limit, 'paid', math.ceil((now + UNDER_WAY * 60) / limit.linger_slot))
     limit.paid_low = nil
     for i = 1, #lingering do
-      local k = math.ceil(lingering[i].at / tonumber(setting(l, 'linger_slot')))
+      local k = math.ceil(lingering[i].at / after.linger_slot)
       slots.add(state, limit, 'paid', k, lingering[i].cost, {})
       for j = 1, #(lingering[i].held or {}) do
         slots.add(state, limit, 'paid', k, lingering[i].held[j].cost, { lingering[i].held[j].party }, true)
@@ -111,46 +99,47 @@ local function adapt(limit, l)
 end
 
 -- ## an account => a new one that begins with all that weighed, for a window of its own
-local function begin(before, l, limit_key)
-  local kind, used = setting(l, 'kind'), 0
+local function begin(before, after)
+  local used = 0
   if before and before.kind ~= 'adaptive' then
     used = math.max(0, before.n - before.does.available(before))
   end
-  if used == 0 or kind == 'adaptive' then
+  if used == 0 or after.kind == 'adaptive' then
     return
   end
-  if kind == 'bucket' then
-    local level = { cap = tonumber(setting(l, 'capacity')) - used, at = now }
-    hash.put(state, limit_key, record.write(level, { 'cap', 'at' }, bucket.is_real))
+  if after.kind == 'bucket' then
+    local level = { cap = after.capacity - used, at = now }
+    hash.put(state, after.key, record.write(level, { 'cap', 'at' }, bucket.is_real))
     return
   end
-  local slot = tonumber(setting(l, kind == 'window' and 'slot' or 'linger_slot'))
-  local span = kind == 'window' and tonumber(setting(l, 'window')) or UNDER_WAY
-  local after = { key = limit_key, paid = 0 }
-  slots.add(state, after, 'paid', math.ceil((now + span) / slot), used, {})
-  after.paid, after.paid_low = used, math.floor(now / slot)
-  hash.put(state, limit_key, record.write(after, { 'paid', 'paid_low' }, {}))
-  hash.put(state, limit_key .. ':paid_index', after.paid_index)
+  local slot = after.kind == 'window' and after.slot or after.linger_slot
+  local span = after.kind == 'window' and after.window or UNDER_WAY
+  local account = { key = after.key, paid = 0 }
+  slots.add(state, account, 'paid', math.ceil((now + span) / slot), used, {})
+  account.paid, account.paid_low = used, math.floor(now / slot)
+  hash.put(state, after.key, record.write(account, { 'paid', 'paid_low' }, {}))
+  hash.put(state, after.key .. ':paid_index', account.paid_index)
 end
 
-for l = 1, tonumber(stored.have['limits']) do
-  local name = setting(l, 'name')
-  local before = named(name)
-  local same = before and before.kind == setting(l, 'kind')
+for l = 1, #declared do
+  local after = declared[l]
+  local before = named(after.name)
+  local same = before and before.kind == after.kind
   if same and before.kind == 'window' then
-    same = before.window == tonumber(setting(l, 'window'))
+    same = before.window == after.window
   end
   -- What is out stands by its deadline or by when it must be sent.
-  same = same and (before.completion == 1) == (setting(l, 'completion') == '1')
+  same = same and before.completion == after.completion
   if same then
-    hash.put(stored, int(l) .. '.key', before.key)
-    adapt(before, l)
+    after.key = before.key
+    adapt(before, after)
   else
-    local limit_key = name .. '@' .. int(version)
-    hash.put(stored, int(l) .. '.key', limit_key)
-    begin(before, l, limit_key)
+    after.key = after.name .. '@' .. int(version)
+    begin(before, after)
   end
+  settings[l + 1] = settings[l + 1] .. ' key:' .. after.key
 end
+hash.put(stored, 'settings', table.concat(settings, '\n'))
 if old then
   limits.save(state, old)
   for i = 1, #old.limits do

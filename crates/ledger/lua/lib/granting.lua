@@ -55,13 +55,16 @@ local function tally(group)
 end
 
 local function weigh_pauses(ctx, group, t)
+  t.probe_scopes, t.ramp_scopes = {}, {}
+  if #ctx.pauses.scopes == 0 then
+    return
+  end
   local scopes = { 'operator', 'budget', 'class:' .. group.class }
   for i = 1, #ctx.budget.limits do
     if group.costs[i] > 0 then
       scopes[#scopes + 1] = 'limit:' .. ctx.budget.limits[i].name
     end
   end
-  t.probe_scopes, t.ramp_scopes = {}, {}
   for i = 1, #scopes do
     local scope = scopes[i]
     local phase, at, let = pauses.phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)

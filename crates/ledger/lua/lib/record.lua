@@ -1,14 +1,21 @@
--- Records: named values in one field of a hash, as `name=value name=value`. One field costs the store and the script
+-- Records: named values in one field of a hash, as `name=number name:text`. One field costs the store and the script
 -- a fraction of what a field a value does.
--- Invariant: neither a name nor a value has a blank in it, and no name an equals sign.
+-- Invariant: names are of letters, digits and `_`; no value has a blank or an end of line in it.
 -- @include lib/number
 
 local record = {}
 
--- Reads a record's numbers into `into`; what it does not name stays as it is.
+-- Reads a record of numbers into `into`; what it does not name stays as it is.
 function record.read(text, into)
   for name, value in string.gmatch(text, '([^=]+)=(%S*) ?') do
     into[name] = tonumber(value)
+  end
+end
+
+-- Reads a record of numbers and texts into `into`.
+function record.read_all(text, into)
+  for name, sort, value in string.gmatch(text, '([%w_]+)([=:])(%S*) ?') do
+    into[name] = sort == ':' and value or tonumber(value)
   end
 end
 
