@@ -17,7 +17,7 @@ local LEAST_LAW = 16
 ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
-  'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain',
+  'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -27,12 +27,14 @@ local LATE = 1 / 16
 local STEADY = 1 / 4
 -- Of N/W, what a paced limit lets out; and what is left of it after a refusal that no smaller burst explains.
 local PACE, SLOWER, LEAST_PACE = 0.97, 0.9, 0.01
--- Refusals while something remains take a limit down when they come again within so much of a window.
-local STRIKES_WITHIN = 1 / 6
--- and the first time refused so many at once.
+-- A slowed pace is tried so much faster after PATIENCE windows without a refusal, and from then on every window. A refusal
+-- ends that, and doubles the patience.
+local FASTER, PATIENCE, MOST_PATIENCE = 1.25, 32, 512
+-- Refusals while something remains take a limit down when they come again within so much of a window, and the first time
+-- refused so many at once.
+local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
-local LEAST_STRIKES = 2
 
 function ladder.load(limit)
   local rung = limit.rung or (limit.is_aligned and ALIGNED or SLIDING)
@@ -54,7 +56,7 @@ local function step_to(limit, rung)
   limit.rung, limit.on, limit.is_aligned = rung, rung, rung == ALIGNED
   limit.is_on_clock = limit.is_on_clock and limit.is_aligned
   limit.proven, limit.gate, limit.turn, limit.steady, limit.law = nil, nil, nil, nil, nil
-  limit.vain = nil
+  limit.vain, limit.patience, limit.raised_at = nil, nil, nil
 end
 
 -- Whether a declared end was not borne out yet: what it gives back is remembered, should it not hold.
@@ -281,6 +283,9 @@ function ladder.refuse(state, limit, s, remaining, now)
     else
       limit.pace = math.max(LEAST_PACE, limit.pace * SLOWER)
     end
+    if limit.raised_at then
+      limit.patience, limit.raised_at = math.min(MOST_PATIENCE, 2 * (limit.patience or PATIENCE)), nil
+    end
     limit.level = math.min(limit.level, 0)
   elseif remaining == 0 and limit.on == ALIGNED then
     ladder.slide(state, limit, now)
@@ -302,6 +307,13 @@ function ladder.advance(limit, now)
     local since = math.max(limit.strike_at or 0, limit.paced_since or 0)
     if now - since >= limit.window and limit.burst * 2 < (limit.burst_most or limit.n / 4) then
       limit.burst, limit.paced_since = limit.burst * 2, now
+    end
+  elseif limit.pace < PACE then
+    -- ## slowed, and used without a refusal for long => a little faster: what refused may have been a bad hour
+    local since = math.max(limit.strike_at or 0, limit.paced_since or 0, limit.raised_at or 0)
+    local patience = limit.raised_at and 1 or limit.patience or PATIENCE
+    if now - since >= patience * limit.window then
+      limit.pace, limit.raised_at = math.min(PACE, limit.pace * FASTER), now
     end
   end
 end

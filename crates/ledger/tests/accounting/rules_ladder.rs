@@ -469,6 +469,46 @@ fn a_pace_that_is_slowed_in_vain_is_kept_where_nothing_is_read_or_a_window_was_f
     assert_eq!(refused_after(&mut bench, 11_000, vec![says(599, None)]), "paced");
 }
 
+/// How long the next of a paced limit's permits takes, one having been taken just now, in ms.
+fn spacing(bench: &mut Bench) -> u64 {
+    bench.now += 10_000;
+    while bench.try_take(1).1.granted > 0 {}
+    bench.refused_until_exactly(Reason::QuotaExhausted)
+}
+
+/// Calls go on for so many windows, one in each, and none is refused.
+fn clean_windows(bench: &mut Bench, windows: u64) {
+    for _ in 0..windows {
+        bench.now += 60_000;
+        let lease = bench.take(1);
+        bench.settled(settle(lease, SettleKind::Accepted));
+    }
+}
+
+#[test]
+fn a_slowed_pace_is_tried_faster_after_long_and_then_every_window() {
+    let mut bench = paced(600);
+    for _ in 0..12 {
+        assert_eq!(refused_after(&mut bench, 11_000, Vec::new()), "paced");
+    }
+    // The first halves the burst; each of the others takes a tenth off 97 % of 600 a minute.
+    let slowed = spacing(&mut bench);
+    assert!((325..=335).contains(&slowed), "{slowed}");
+    clean_windows(&mut bench, 29);
+    assert_eq!(spacing(&mut bench), slowed, "not yet");
+    clean_windows(&mut bench, 3);
+    let faster = spacing(&mut bench);
+    assert!((slowed * 79 / 100..=slowed * 81 / 100).contains(&faster), "{slowed}, then {faster}");
+    // A refusal ends that, and the next trial takes twice as long.
+    refused_after(&mut bench, 11_000, Vec::new());
+    let again = spacing(&mut bench);
+    clean_windows(&mut bench, 60);
+    assert_eq!(spacing(&mut bench), again, "not yet");
+    clean_windows(&mut bench, 16);
+    let all = spacing(&mut bench);
+    assert!((103..=104).contains(&all), "{all}: what refused is long over, all of it is let out again");
+}
+
 #[test]
 fn a_limit_by_another_name_begins_as_it_is_declared() {
     let mut bench = paced(600);
