@@ -71,6 +71,16 @@ fn seeds_are_counted_and_the_first_violation_is_saved_with_the_command_that_repl
 }
 
 #[test]
+fn every_fault_is_to_be_had_in_any_scenario() {
+    for scenario in ["autotask", "salestim", "tokens"] {
+        let small = ["--faults", "--replicas", "2", "--workers", "6", "--windows", "3", "--json"];
+        let ran = run(["simulate", "--scenario", scenario].iter().chain(&small));
+        assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+        assert_eq!(json(&ran)["violations"], serde_json::json!([]));
+    }
+}
+
+#[test]
 fn the_scenarios_are_listed_and_another_name_is_wrong_usage() {
     let listed = json(&run(["simulate", "--list", "--json"]));
     let named = |name: &str| listed["scenarios"].as_array().unwrap().iter().any(|it| it["name"] == name);

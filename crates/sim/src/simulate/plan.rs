@@ -63,6 +63,8 @@ pub struct Sizes {
     pub workers: Option<u16>,
     /// [`Scenario::windows`].
     pub windows: Option<u32>,
+    /// Every sort of fault besides, whatever the scenario.
+    pub faults: bool,
 }
 
 /// One budget: what is declared of it, and what its upstream is in truth.

@@ -24,7 +24,8 @@ use super::{
 };
 
 fn sized(name: &str, seed: u64, workers: u16, windows: u32) -> Scenario {
-    let sizes = Sizes { replicas: Some(2), workers: Some(workers), windows: Some(windows) };
+    let sizes =
+        Sizes { replicas: Some(2), workers: Some(workers), windows: Some(windows), ..Sizes::default() };
     scenario(name, seed, &sizes).unwrap()
 }
 

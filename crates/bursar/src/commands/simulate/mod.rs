@@ -35,11 +35,12 @@ Examples:
   bursar simulate --scenario chaos --seed 42 --json | jq .violations
   bursar simulate --scenario chaos --seeds 0..10000          many; the first violation ends it and is saved
   bursar simulate --scenario late --workers 10 --windows 3 --log late.log
+  bursar simulate --scenario salestim --faults               the same world, and everything that can go wrong in it
 
 Exit codes: 0 every invariant held, 1 one did not (or an error), 2 wrong usage.")]
 pub(crate) struct Args {
     /// Describe the scenarios and end; with --json as {scenarios: [{name, about}]}.
-    #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "replicas", "workers", "windows", "threads", "log"])]
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "replicas", "workers", "windows", "faults", "threads", "log"])]
     list: bool,
     /// Which world: a name that --list shows.
     #[arg(long, value_name = "NAME", default_value = "window")]
@@ -59,6 +60,10 @@ pub(crate) struct Args {
     /// How many windows to measure; without it as many as the scenario has.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     windows: Option<u32>,
+    /// Add every sort of fault to the scenario: workers that stall, die and repeat themselves, lost, late and doubled messages,
+    /// replicas that crash and are cut off, a store that is out of reach, empty and older. Then all heals.
+    #[arg(long)]
+    faults: bool,
     /// With --seeds: how many threads; without it as many as there are processors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), requires = "seeds")]
     threads: Option<u16>,
@@ -75,7 +80,7 @@ pub(crate) struct Args {
 
 impl Args {
     fn sizes(&self) -> Sizes {
-        Sizes { replicas: self.replicas, workers: self.workers, windows: self.windows }
+        Sizes { replicas: self.replicas, workers: self.workers, windows: self.windows, faults: self.faults }
     }
 
     /// The command that runs one seed again.
@@ -90,6 +95,9 @@ impl Args {
             if let Some(size) = size {
                 command.push_str(&format!(" --{flag} {size}"));
             }
+        }
+        if self.faults {
+            command.push_str(" --faults");
         }
         command
     }

@@ -6,7 +6,7 @@ use super::{
     draws::Draws,
     parts::{MINUTE, OneLimit, Run, SECOND, moment},
 };
-use crate::simulate::plan::{Fault, FaultEvent, ReplicaPlan, Scenario};
+use crate::simulate::plan::{Fault, FaultEvent, FaultPlan, ReplicaPlan, Scenario};
 
 /// 600 a minute; demand comes and goes in spikes of one to three windows. All of what is offered meanwhile, and no refusal.
 pub(super) fn spikes(draws: &mut Draws, run: &Run) -> Scenario {
@@ -93,11 +93,8 @@ fn state_loss(draws: &mut Draws, run: &Run, what: impl Fn(&mut Draws) -> Fault) 
     scenario
 }
 
-/// 600 a minute; workers stall, die, settle twice and late or not at all, ask again; replies of scripts are lost; messages are
-/// late and doubled; replicas crash and are cut off. 95 % of what nobody took to the grave, and no refusal.
-pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
-    let mut scenario = OneLimit::minute(draws).world(draws, run);
-    let plan = &mut scenario.faults;
+/// What workers and messages do wrong, now and then.
+fn mishaps(plan: &mut FaultPlan) {
     (plan.stall, plan.stall_for) = (20, 1000..=9000);
     plan.death = 10;
     plan.twice = 50;
@@ -107,6 +104,13 @@ pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
     (plan.reply_lost, plan.call_lost) = (10, 10);
     (plan.delayed, plan.delay_by) = (50, 10..=3000);
     plan.doubled = 20;
+}
+
+/// 600 a minute; workers stall, die, settle twice and late or not at all, ask again; replies of scripts are lost; messages are
+/// late and doubled; replicas crash and are cut off. 95 % of what nobody took to the grave, and no refusal.
+pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
+    let mut scenario = OneLimit::minute(draws).world(draws, run);
+    mishaps(&mut scenario.faults);
     for share in [150, 300, 450, 600] {
         let at = moment(&scenario, share, draws.part(MINUTE, 0..=999));
         let replica = u16::try_from(draws.small(0..=u32::from(run.replicas) - 1)).unwrap_or_default();
@@ -124,4 +128,34 @@ pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
     scenario.expects.exact_at_rest = false;
     scenario.expects.charges_exact = true;
     scenario
+}
+
+/// Every sort of fault, in any scenario: what workers and messages do wrong, a replica that crashes and one that is cut off, and
+/// the store out of reach, then empty, then older. What is left to claim: no refusal but the two that a lost state costs, no slot
+/// lost, nothing charged twice, and that everybody is served again once all has healed.
+pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
+    mishaps(&mut scenario.faults);
+    let mut replica = || u16::try_from(draws.small(0..=u32::from(run.replicas) - 1)).unwrap_or_default();
+    let all = [
+        Fault::Crash(replica()),
+        Fault::CutFromStore(replica()),
+        Fault::CutFromWorkers(replica()),
+        Fault::StoreDown,
+        Fault::StoreEmpty,
+        Fault::StoreOlder(draws.ms(1000..=5000)),
+    ];
+    for (what, share) in all.into_iter().zip([100, 200, 300, 400, 500, 600]) {
+        let at = moment(scenario, share, draws.part(MINUTE, 0..=999));
+        scenario.faults.events.push(FaultEvent { at, lasts: draws.ms(1000..=20_000), what });
+    }
+    scenario.faults.heal_at = scenario.faults.heal_at.max(moment(scenario, 750, Duration::ZERO));
+    let expects = &mut scenario.expects;
+    expects.refused_most = expects.refused_most.map(|most| most + 4);
+    expects.refused_per_window_most = expects.refused_per_window_most.map(|most| most + 2);
+    // What a lost state knew of the upstream's kind is found out again.
+    expects.epochs_most = expects.epochs_most.map(|most| (most + 2) * 3);
+    (expects.utilisation_least, expects.jain_least) = (0.0, 0.0);
+    expects.exact_at_rest = false;
+    // Those who were cut off, and the wait for what a lost state forgot.
+    expects.wait_bound = expects.wait_bound.map(|bound| bound * 2);
 }

@@ -105,6 +105,9 @@ pub fn scenario(name: &str, seed: u64, sizes: &Sizes) -> Option<Scenario> {
     };
     let mut scenario = (entry.make)(&mut draws, &run);
     (scenario.name, scenario.about) = (entry.name, entry.about);
+    if sizes.faults {
+        fleet::disturb(&mut Draws::new("disturbed", seed), &run, &mut scenario);
+    }
     for budget in &mut scenario.budgets {
         budget.upstream.demand.clone_from(&scenario.load.spikes);
         budget.upstream.changes.sort_by_key(|change| change.at);

@@ -42,6 +42,7 @@ fn of_all_sizes() -> Vec<Sizes> {
         replicas: Some(replicas),
         workers: Some(workers),
         windows: Some(windows),
+        faults: replicas == 7,
     };
     vec![Sizes::default(), sizes(1, 1, 1), sizes(7, 200, 3), sizes(2, 3, 100)]
 }
