@@ -32,7 +32,7 @@ struct Panel {
     series: Vec<Series>,
 }
 
-/// Throughput on the left, latency on the right (solid: median, dashed: 99th percentile). Against replicas where rows differ
+/// Throughput on the left, latency on the right. Against replicas where rows differ
 /// in them, else against callers.
 pub fn svg(rows: &[Row]) -> String {
     let by_replicas = rows.iter().any(|row| row.replicas > 1);
@@ -58,7 +58,12 @@ pub fn svg(rows: &[Row]) -> String {
             x_title,
             series: series(|row| row.permits_per_s, "", false),
         },
-        Panel { logarithmic: true, title: "latency, microseconds", x_title, series: latency },
+        Panel {
+            logarithmic: true,
+            title: "latency, microseconds (solid: median, dashed: 99th percentile)",
+            x_title,
+            series: latency,
+        },
     ];
     let names: Vec<_> = names.into_iter().zip(COLOURS.into_iter().cycle()).collect();
     draw(&panels, &names)

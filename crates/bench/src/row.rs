@@ -120,12 +120,14 @@ fn middle(mut values: Vec<f64>) -> Option<f64> {
     Some(rounded((lower + upper) / 2.0, 10_000.0))
 }
 
-/// Rows as cells, headings first.
+/// Rows as cells, headings first. Columns in which no row has anything are left out.
 pub fn table(rows: &[Row]) -> Vec<Vec<String>> {
     let heads = [
         "kind",
         "store",
+        "replicas",
         "callers",
+        "budgets",
         "rate/s",
         "permits/s",
         "to floor",
@@ -141,6 +143,10 @@ pub fn table(rows: &[Row]) -> Vec<Vec<String>> {
         "store us/permit",
     ];
     let mut cells = vec![heads.map(str::to_owned).to_vec()];
+    // What is one in every row is not worth a column.
+    let one = |number: usize, all: bool| if all { "-".to_owned() } else { number.to_string() };
+    let replicas = rows.iter().all(|row| row.replicas == 1);
+    let budgets = rows.iter().all(|row| row.budgets == 1);
     for row in rows {
         let of = |value: Option<f64>, digits: usize| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
@@ -148,7 +154,9 @@ pub fn table(rows: &[Row]) -> Vec<Vec<String>> {
         cells.push(vec![
             row.kind.to_owned(),
             row.store.to_owned(),
+            one(row.replicas, replicas),
             row.callers.to_string(),
+            one(row.budgets, budgets),
             of(row.rate, 0),
             format!("{:.0}", row.permits_per_s),
             of(row.ratio_to_floor, 3),
@@ -164,7 +172,13 @@ pub fn table(rows: &[Row]) -> Vec<Vec<String>> {
             of(row.store_cpu_us_per_permit, 1),
         ]);
     }
-    cells
+    let told =
+        |column: usize| cells.iter().skip(1).any(|row| row.get(column).is_some_and(|cell| cell != "-"));
+    let told: Vec<bool> = (0..heads.len()).map(|column| rows.is_empty() || told(column)).collect();
+    let keep = |row: Vec<String>| {
+        row.into_iter().zip(&told).filter(|(_, told)| **told).map(|(cell, _)| cell).collect()
+    };
+    cells.into_iter().map(keep).collect()
 }
 
 #[cfg(test)]
@@ -223,6 +237,9 @@ pub(crate) mod tests {
     fn every_row_has_a_cell_for_each_heading() {
         let cells = table(&[row("floor", 1.0)]);
         assert_eq!(cells[0].len(), cells[1].len());
+        assert!(!cells[0].contains(&"replicas".to_owned()) && cells[0].contains(&"p99 us".to_owned()));
+        let spread = Row { replicas: 2, ..row("acquire", 1.0) };
+        assert_eq!(table(&[row("floor", 1.0), spread])[2][2], "2");
         let json = serde_json::to_value(row("floor", 1.5)).unwrap();
         assert_eq!((&json["kind"], &json["permits_per_s"]), (&"floor".into(), &1.5.into()));
         assert!(json["store_calls_per_permit"].is_null());

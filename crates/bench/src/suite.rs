@@ -16,6 +16,8 @@ pub struct Suite {
     pub stores: Vec<Store>,
     /// Numbers of callers, each in turn.
     pub callers: Vec<usize>,
+    /// Numbers of budgets that calls are spread over, each in turn. Floors have none.
+    pub budgets: Vec<usize>,
     /// Numbers of replicas, each in turn. More than one are measured over a shared store alone.
     pub replicas: Vec<usize>,
     /// The rest of the load. With a rate, floors and all else are measured at that rate.
@@ -60,8 +62,13 @@ impl Suite {
                 "the embedded store is one replica's: add --store redis",
             ));
         }
+        if self.budgets.is_empty() {
+            return Err(BenchError::flag("--budgets", "none is given"));
+        }
         for callers in &self.callers {
-            Load { callers: *callers, ..self.load.clone() }.validate(true)?;
+            for budgets in &self.budgets {
+                Load { callers: *callers, budgets: *budgets, ..self.load.clone() }.validate(true)?;
+            }
         }
         Ok(())
     }
@@ -73,11 +80,12 @@ impl Suite {
     }
 
     /// What is measured beside a floor.
-    fn stages(&self) -> impl Iterator<Item = (&Store, usize)> {
-        let with = |replicas: &usize| {
+    fn stages(&self) -> impl Iterator<Item = (&Store, usize, usize)> {
+        let with = move |replicas: &usize| {
             let replicas = *replicas;
             let can = move |store: &&Store| replicas == 1 || **store != Store::Embedded;
-            self.stores.iter().filter(can).map(move |store| (store, replicas))
+            let over = move |store| self.budgets.iter().map(move |budgets| (store, replicas, *budgets));
+            self.stores.iter().filter(can).flat_map(over)
         };
         self.replicas.iter().flat_map(with)
     }
@@ -109,6 +117,7 @@ impl Suite {
         row.beside(&floor);
         let mut beside = vec![row];
         for stage in self.stages() {
+            let load = &Load { budgets: stage.2, ..load.clone() };
             for kind in [Kind::Acquire, Kind::Session] {
                 let mut row = self.ours(bench, stage, kind, load, step).await?;
                 row.beside(&floor);
@@ -149,7 +158,7 @@ impl Suite {
     async fn ours(
         &self,
         bench: Bench,
-        (store, replicas): (&Store, usize),
+        (store, replicas, _): (&Store, usize, usize),
         kind: Kind,
         load: &Load,
         step: &mut Steps<'_>,
@@ -206,6 +215,7 @@ mod tests {
             programs: Programs { bursar: "none".into(), redis: "none".into() },
             stores: vec![Store::Embedded, Store::Redis],
             callers: vec![1, 64],
+            budgets: vec![1],
             replicas: vec![1],
             load: Load::default(),
             half_rate: false,
@@ -214,6 +224,8 @@ mod tests {
         assert_eq!(suite.steps(), 3 * 2 * 6);
         suite.replicas = vec![1, 2];
         assert_eq!(suite.steps(), 3 * 2 * 8, "two replicas are over Redis alone");
+        suite.budgets = vec![1, 1024];
+        assert_eq!(suite.steps(), 3 * 2 * 14);
         suite.runs = 0;
         assert!(suite.validate().unwrap_err().to_string().starts_with("--runs: 0"));
         suite.runs = 1;

@@ -29,6 +29,10 @@ pub(super) struct Args {
     /// How many call at once, 1 to 65,536; several by commas, each measured in turn.
     #[arg(long, value_name = "N", default_value = "1,64,1024", value_delimiter = ',')]
     callers: Vec<usize>,
+    /// Budgets that the calls are spread over evenly, 1 to 100,000, 1: one hot budget; several by commas, each measured in
+    /// turn.
+    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',')]
+    budgets: Vec<usize>,
     /// Which stores: embedded, redis, or the URL of one that runs; several by commas. Without it both.
     #[arg(long, value_name = "STORE", value_delimiter = ',')]
     store: Vec<Store>,
@@ -70,8 +74,9 @@ pub(super) async fn run(args: Args) -> Outcome {
     let suite = Suite {
         programs,
         stores,
-        load: args.load.load(1),
+        load: args.load.load(1, 1),
         callers: args.callers,
+        budgets: args.budgets,
         replicas: args.replicas,
         half_rate: args.half_rate,
         runs: args.runs,

@@ -13,9 +13,6 @@ pub(super) struct LoadArgs {
     /// Connections that the callers share, 1 to 1,024; no more than there are callers are opened.
     #[arg(long, value_name = "N", default_value_t = 4)]
     connections: usize,
-    /// Budgets that the calls are spread over evenly, 1 to 100,000; 1: one hot budget.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    budgets: usize,
     /// An open loop: so many calls are due a second, evenly spaced, above 0 to 1,000,000; each latency counts from when
     /// its call was due. Without it a closed loop: a caller's next call begins when its last has ended.
     #[arg(long, value_name = "N")]
@@ -33,12 +30,12 @@ pub(super) struct LoadArgs {
 }
 
 impl LoadArgs {
-    /// The load with so many callers.
-    pub(super) fn load(&self, callers: usize) -> Load {
+    /// The load with so many callers and budgets.
+    pub(super) fn load(&self, callers: usize, budgets: usize) -> Load {
         Load {
             callers,
             connections: self.connections,
-            budgets: self.budgets,
+            budgets,
             rate: self.rate,
             warmup: self.warmup,
             span: self.seconds,

@@ -30,7 +30,7 @@ Examples:
   bursar bench all --callers 64 --runs 5 --json | jq -c '[.kind, .store, .ratio_to_floor]'
   bursar bench floor --callers 64
   bursar bench acquire --store redis --callers 1,64,1024
-  bursar bench session --store redis --callers 1024 --budgets 1024
+  bursar bench session --store redis --callers 1024 --budgets 1,1024
   bursar bench acquire --rate 5000 --seconds 30          an open loop: latency counts from when a call was due
   bursar bench all --callers 1,4,16,64,256,1024,4096 --chart callers.svg
   bursar bench script --store redis                      one EVALSHA by itself

@@ -27,6 +27,9 @@ pub(super) struct Args {
     /// How many call at once, 1 to 65,536.
     #[arg(long, value_name = "N", default_value_t = 64)]
     callers: usize,
+    /// Budgets that the calls are spread over evenly, 1 to 100,000; 1: one hot budget.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    budgets: usize,
     #[command(flatten)]
     load: LoadArgs,
     #[command(flatten)]
@@ -50,7 +53,7 @@ fn kind(text: &str) -> Result<Kind, String> {
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
-    let load = args.load.load(args.callers);
+    let load = args.load.load(args.callers, args.budgets);
     load.validate(args.kind.is_unary()).map_err(failed)?;
     let stage = args.stage.servers()?;
     let total = load.warmup + load.span;
