@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_client::{AcquireOptions, Client, Outcome, Permit, Session, Settled};
-use bursar_wire::v1::{self, permit_service_client::PermitServiceClient};
+use bursar_wire::v1::{self, acquire_response, permit_service_client::PermitServiceClient};
 use tonic::{Request, transport::Channel};
 
 use crate::BenchError;
@@ -136,8 +136,8 @@ impl Caller for Bare {
         request.set_timeout(LIMIT);
         let answer = self.client.acquire(request).await?.into_inner();
         match answer.result {
-            Some(_) => Ok(()),
-            None => Err(BenchError::Script("the echo answered nothing".to_owned())),
+            Some(acquire_response::Result::Permit(_)) => Ok(()),
+            other => Err(BenchError::Echo(format!("{other:?}"))),
         }
     }
 

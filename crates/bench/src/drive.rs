@@ -101,17 +101,19 @@ impl Shared {
         }
     }
 
-    /// What was due and never taken up has waited until now, and counts so.
+    /// What was due and never taken up has waited until now, and counts so: how many.
     fn leave(&self) -> u64 {
         let Some(arrivals) = self.arrivals else { return 0 };
         let first = self.next.load(Ordering::Relaxed).min(arrivals.total);
+        let mut left = 0;
         for index in first..arrivals.total {
             let since = self.times.begin + arrivals.due(index);
             if since >= self.times.from {
                 self.recorder.record(0, self.times.given_up.saturating_sub(since));
+                left += 1;
             }
         }
-        arrivals.total - first
+        left
     }
 }
 
@@ -212,6 +214,56 @@ fn pacer(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Takes so long for each call; fails at the one that is counted down to.
+    struct Slow {
+        takes: Duration,
+        fails_in: Option<u32>,
+    }
+
+    impl Caller for Slow {
+        async fn call(&mut self) -> Result<(), BenchError> {
+            if let Some(left) = &mut self.fails_in {
+                *left = left.checked_sub(1).ok_or_else(|| BenchError::Script("it fails".to_owned()))?;
+            }
+            tokio::time::sleep(self.takes).await;
+            Ok(())
+        }
+
+        async fn finish(self) -> Result<(), BenchError> {
+            Ok(())
+        }
+    }
+
+    async fn driven(rate: Option<f64>, takes: u64, fails_in: Option<u32>) -> Result<Driven, BenchError> {
+        let warmup = Duration::ZERO;
+        let load = Load { rate, warmup, span: Duration::from_millis(200), ..Load::default() };
+        let callers = vec![Slow { takes: Duration::from_millis(takes), fails_in }];
+        drive(callers, &load, |_, _| async {}).await.map(|(driven, ())| driven)
+    }
+
+    #[tokio::test]
+    async fn a_stall_is_seen_by_all_that_it_holds_up() {
+        // 100 are due in 200 ms; each takes 50 ms, one at a time, and nobody is free for most until long after.
+        let driven = driven(Some(500.0), 50, None).await.unwrap();
+        assert_eq!(driven.latencies.calls, 100, "each counts, made or not");
+        assert!(driven.left > 50, "{driven:?}");
+        assert!(driven.latencies.p50_us > 500_000.0, "not the 50 ms of a call: {driven:?}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_loop_waits_for_itself() {
+        let driven = driven(None, 50, None).await.unwrap();
+        assert!((1..=4).contains(&driven.latencies.calls) && driven.left == 0, "{driven:?}");
+    }
+
+    #[tokio::test]
+    async fn one_failed_call_fails_the_run() {
+        for rate in [None, Some(100.0)] {
+            let error = driven(rate, 1, Some(2)).await.unwrap_err().to_string();
+            assert!(error.contains("it fails"), "{error}");
+        }
+    }
 
     #[test]
     fn arrivals_are_due_evenly_and_each_once() {

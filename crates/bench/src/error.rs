@@ -54,6 +54,11 @@ pub enum BenchError {
     /// The store's script did not do what it should.
     #[error("the script did not do what it should: {0}")]
     Script(String),
+    /// What should be an echo answered otherwise.
+    #[error(
+        "the floor needs an echo (`bursar bench echo`), which grants everything; this server answered {0}"
+    )]
+    Echo(String),
     /// A budget's name, which the bench makes itself.
     #[error("a name that the bench made is none")]
     Name(#[from] NameError),

@@ -120,6 +120,7 @@ pub(crate) fn clients(stage: &Stage, load: &Load) -> Result<Vec<Client>, BenchEr
     let client = |endpoint: &String| {
         let mut config = ClientConfig::new(endpoint.as_str());
         config.request_ids = load.request_ids;
+        config.token = stage.target.token.clone();
         Client::lazy(config).map_err(BenchError::Connect)
     };
     endpoints.map(client).collect()

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr};
 
+use bursar_client::Token;
+
 use crate::{
     BenchError,
     child::{self, Process},
@@ -63,12 +65,14 @@ impl Store {
 }
 
 /// Servers that run already.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Target {
     /// `http://host:port` of each replica, at least one.
     pub endpoints: Vec<String>,
     /// `host:port` of their metrics; without them what they counted is not told.
     pub admins: Vec<String>,
+    /// Who we are there; it must be allowed to declare budgets and to delete them.
+    pub token: Option<Token>,
 }
 
 /// What a measurement runs against. What was started ends with it.
@@ -86,7 +90,7 @@ impl Stage {
     pub fn echo(programs: &Programs) -> Result<Self, BenchError> {
         let words = ["bench", "echo", "--listen", "127.0.0.1:0", "--json"];
         let (process, place) = child::announced(&programs.bursar, &words)?;
-        let target = Target { endpoints: vec![endpoint(&place, "grpc")?], admins: Vec::new() };
+        let target = Target { endpoints: vec![endpoint(&place, "grpc")?], admins: Vec::new(), token: None };
         Ok(Self { target, store: "none", servers: vec![process], redis: None })
     }
 

@@ -86,6 +86,9 @@ fn an_open_loop_keeps_its_rate_and_a_running_server_can_be_measured() {
     assert!(told[0]["store_calls_per_permit"].is_number() && told[0]["server_cpu_us_per_permit"].is_null());
     let listed = server.run(&["budgets", "list", "--json"]);
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("bench/"), "it leaves no budget behind");
+    let floor = run(["bench", "floor", "--target", &target].iter().chain(&TINY));
+    assert_eq!(floor.status.code(), Some(1), "a real server is no floor");
+    assert!(stderr(&floor).contains("needs an echo"), "{}", stderr(&floor));
     // Without the metrics nobody knows what the store was asked.
     assert!(rows(&run(fixed.iter().chain(&TINY)))[0]["store_calls_per_permit"].is_null());
 }

@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use bursar_bench::{Bench, BenchError, Load, Programs, Stage, Store, Target};
 
-use crate::{commands::connect::duration, exit::Failure, identity};
+use crate::{
+    commands::connect::{duration, token},
+    exit::Failure,
+    identity,
+};
 
 /// What load.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +59,9 @@ pub(super) struct StageArgs {
     /// Where those show their metrics, host:port, several by commas; without it what they counted is not told.
     #[arg(long, value_name = "ADDR", value_delimiter = ',', requires = "target")]
     metrics: Vec<String>,
+    /// A file with the bearer token of an admin there; the token itself may be in the environment as BURSAR_TOKEN.
+    #[arg(long, value_name = "FILE", env = "BURSAR_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     started: StoreArgs,
     /// How many replicas are started, 1 to 64; over Redis.
@@ -99,14 +106,20 @@ impl ProgramArgs {
 
 impl StageArgs {
     /// What runs already, if that is asked for.
-    fn running(&self) -> Option<Target> {
-        let endpoints: Vec<String> = self.target.iter().map(|uri| uri.trim().to_owned()).collect();
-        (!endpoints.is_empty()).then(|| Target { endpoints, admins: self.metrics.clone() })
+    fn running(&self) -> Result<Option<Target>, Failure> {
+        if self.target.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Target {
+            endpoints: self.target.iter().map(|uri| uri.trim().to_owned()).collect(),
+            admins: self.metrics.clone(),
+            token: token(self.token_file.as_deref())?,
+        }))
     }
 
     /// An echo, or what was given instead of one.
     pub(super) fn echo(&self) -> Result<Stage, Failure> {
-        match self.running() {
+        match self.running()? {
             Some(target) => Ok(Stage::running(target)),
             None => Stage::echo(&self.started.programs.programs()?).map_err(failed),
         }
@@ -114,7 +127,7 @@ impl StageArgs {
 
     /// Servers.
     pub(super) fn servers(&self) -> Result<Stage, Failure> {
-        match self.running() {
+        match self.running()? {
             Some(target) => Ok(Stage::running(target)),
             None => self.started.servers(self.replicas),
         }
