@@ -60,7 +60,7 @@ pub fn svg(rows: &[Row]) -> String {
         },
         Panel {
             logarithmic: true,
-            title: "latency, microseconds (solid: median, dashed: 99th percentile)",
+            title: "latency, us (solid: median, dashed: p99)",
             x_title,
             series: latency,
         },
