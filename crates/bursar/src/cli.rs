@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    acquire, budgets, check, completions, demo, fleet, health, serve, settle, simulate, upstream,
+    acquire, bench, budgets, check, completions, demo, fleet, health, serve, settle, simulate, upstream,
 };
 
 /// Many workers, one API token, one quota: Bursar hands out the permits.
@@ -25,6 +25,7 @@ Examples:
   bursar serve                                  serve on 127.0.0.1:7411, budgets autotask and salestim
   bursar check bursar.toml                      find what is wrong with a configuration
   bursar acquire autotask -- curl -f https://…  run a command under a permit
+  bursar bench all                              measure what a permit costs, beside a floor
   bursar budgets get autotask                   see how a budget stands
 
 Exit codes: 0 done (or granted), 1 an error, 2 wrong usage, 3 refused.";
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Simulate(simulate::Args),
     Upstream(upstream::Args),
     Fleet(fleet::Args),
+    Bench(bench::Args),
     Health(health::Args),
     Completions(completions::Args),
 }

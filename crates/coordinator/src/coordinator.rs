@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     Acquire, AcquireError, Config, CoordinatorError, Granted, Renew, Settle, SettleReport, Watcher, acquire,
-    core::Core, events, settle,
+    core::Core, events, metrics::StoreCollector, settle,
 };
 
 /// How long those who were in a commit when a drain's bound passed are given for their answer.
@@ -189,5 +189,6 @@ impl Coordinator {
     /// Registers what this coordinator counts; the names have no prefix of their own.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.inner.core.metrics.register(registry);
+        registry.register_collector(Box::new(StoreCollector(Arc::clone(&self.inner.core.ledger))));
     }
 }

@@ -4,15 +4,19 @@ use std::{
     collections::HashSet,
     fmt::{self, Debug, Display},
     hash::Hash,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use bursar_quota::{BudgetName, ClassName, EventKind, LedgerEvent, LimitName, Reason, TenantName, Tier};
+use bursar_quota::{
+    BudgetName, ClassName, EventKind, Ledger, LedgerEvent, LimitName, Reason, TenantName, Tier,
+};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder},
     metrics::{
-        counter::Counter,
+        MetricType,
+        counter::{ConstCounter, Counter},
         family::{Family, MetricConstructor},
         gauge::Gauge,
         histogram::Histogram,
@@ -185,6 +189,29 @@ fn spans() -> Histogram {
 
 fn groups() -> Histogram {
     Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
+}
+
+/// Shows what the ledger has asked of its store.
+#[derive(Debug)]
+pub(crate) struct StoreCollector(pub(crate) Arc<dyn Ledger>);
+
+impl Collector for StoreCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let calls = self.0.store_calls();
+        let counters = [
+            ("store_script_calls", "Runs of scripts asked of the store", calls.scripts),
+            (
+                "store_round_trips",
+                "Commands sent to the store over a network, tries and looks at its health included; 0 where it is embedded",
+                calls.round_trips,
+            ),
+        ];
+        for (name, help, count) in counters {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// All that one coordinator counts.

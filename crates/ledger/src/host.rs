@@ -73,4 +73,9 @@ pub trait ScriptHost: fmt::Debug + Send + Sync + 'static {
 
     /// Whether a script could write now; answers within a bound.
     fn ready(&self) -> BoxFuture<'_, Result<(), HostError>>;
+
+    /// Commands sent over a network so far, tries included; 0 where the engine is in this process.
+    fn round_trips(&self) -> u64 {
+        0
+    }
 }

@@ -1,10 +1,17 @@
 //! The [`Ledger`] over scripts: every decision is one script call on whichever engine hosts it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bursar_quota::{
     BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Ledger, LedgerError,
-    LedgerEvent, Put, Stored,
+    LedgerEvent, Put, StoreCalls, Stored,
 };
 use futures_util::StreamExt;
 
@@ -26,6 +33,7 @@ pub struct ScriptLedger<H> {
     host: H,
     keys: Keys,
     memory: Arc<Memory>,
+    scripts_run: AtomicU64,
 }
 
 impl<H: fmt::Debug> fmt::Debug for ScriptLedger<H> {
@@ -38,7 +46,12 @@ impl<H: ScriptHost> ScriptLedger<H> {
     /// A ledger whose keys begin with `prefix` (`bursar:` by habit). Ledgers of one deployment share it. By `clock` it
     /// tells when the store's time jumps ahead.
     pub fn new(host: H, prefix: &str, clock: Arc<dyn Clock>) -> Self {
-        Self { host, keys: Keys::new(prefix), memory: Arc::new(Memory::new(clock)) }
+        Self {
+            host,
+            keys: Keys::new(prefix),
+            memory: Arc::new(Memory::new(clock)),
+            scripts_run: AtomicU64::new(0),
+        }
     }
 
     /// Tells the store what it no longer knows of a budget, and remembers how the budget goes on there.
@@ -64,7 +77,12 @@ impl<H: ScriptHost> ScriptLedger<H> {
         script: &'static Script,
         call: ScriptCall,
     ) -> Result<Reply, LedgerError> {
-        self.host.run(script, call).await.map_err(|error| of_budget(budget, error))
+        self.run_on_host(script, call).await.map_err(|error| of_budget(budget, error))
+    }
+
+    async fn run_on_host(&self, script: &'static Script, call: ScriptCall) -> Result<Reply, HostError> {
+        self.scripts_run.fetch_add(1, Ordering::Relaxed);
+        self.host.run(script, call).await
     }
 
     fn call(&self, budget: &BudgetName, parts: &[&str], args: &[&str]) -> ScriptCall {
@@ -115,7 +133,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
                 let sent = self.memory.now();
                 let witness = self.memory.witness(budget, sent);
                 let call = encode_commit(&self.keys, budget, commit, &witness);
-                match self.host.run(scripts::commit(), call).await {
+                match self.run_on_host(scripts::commit(), call).await {
                     Err(HostError::Script { code, .. }) if code == "LOST" => {
                         self.recover(budget, commit.jitter).await?;
                     }
@@ -160,7 +178,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         Box::pin(async move {
             let after = after.map_or("", BudgetName::as_str);
             let call = self.index("list", after, &most.to_string());
-            let reply = self.host.run(scripts::index(), call).await.map_err(unexpected)?;
+            let reply = self.run_on_host(scripts::index(), call).await.map_err(unexpected)?;
             let mut reader = Reader::new("list", reply)?;
             let mut names = Vec::with_capacity(reader.left());
             while reader.left() > 0 {
@@ -213,5 +231,9 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
             }
             async move { event }
         }))
+    }
+
+    fn store_calls(&self) -> StoreCalls {
+        StoreCalls { scripts: self.scripts_run.load(Ordering::Relaxed), round_trips: self.host.round_trips() }
     }
 }

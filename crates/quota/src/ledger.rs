@@ -59,6 +59,15 @@ pub struct Stored {
     pub snapshot: BudgetSnapshot,
 }
 
+/// What a ledger has asked of its store since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreCalls {
+    /// Runs of scripts that were asked for, each once however often it was tried.
+    pub scripts: u64,
+    /// Commands that were sent over a network, tries and looks at its health included; 0 where the store is in this process.
+    pub round_trips: u64,
+}
+
 /// Where grants are decided and remembered. Every method is one decision: it happens wholly or not at all, and a
 /// retry of the same call changes nothing more.
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
@@ -101,4 +110,9 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// What scripts announce from now on, on any replica. Hints: some may be lost, and the stream ends only with the
     /// ledger.
     fn events(&self) -> BoxStream<LedgerEvent>;
+
+    /// What it has asked of its store; zero where nobody counts.
+    fn store_calls(&self) -> StoreCalls {
+        StoreCalls::default()
+    }
 }

@@ -1,6 +1,9 @@
 //! How the tools reach a server.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bursar_client::{ClientConfig, TlsConfig, Token};
 
@@ -45,6 +48,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write a unit, as in 5s or 100ms"))
 }
 
+/// The bearer token that `file` holds, or that is in the environment as BURSAR_TOKEN; `None` if there is neither.
+pub(crate) fn token(file: Option<&Path>) -> Result<Option<Token>, Failure> {
+    let text = match file {
+        Some(path) => {
+            let text = std::fs::read(path)
+                .map_err(|error| Failure::doing(format_args!("reading {}", path.display()), error))?;
+            Some(String::from_utf8_lossy(&text).trim().to_owned())
+        }
+        None => std::env::var("BURSAR_TOKEN").ok(),
+    };
+    text.map(|text| Token::new(&text).map_err(|error| Failure::Usage(error.to_string()))).transpose()
+}
+
 impl ServerArgs {
     /// The configuration of a client for it.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Failure> {
@@ -73,13 +89,7 @@ impl ServerArgs {
             }
             config.tls = Some(tls);
         }
-        let token = match &self.token_file {
-            Some(path) => Some(String::from_utf8_lossy(&read(path)?).trim().to_owned()),
-            None => std::env::var("BURSAR_TOKEN").ok(),
-        };
-        if let Some(token) = token {
-            config.token = Some(Token::new(&token).map_err(|error| Failure::Usage(error.to_string()))?);
-        }
+        config.token = token(self.token_file.as_deref())?;
         config.validate().map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(config)
     }

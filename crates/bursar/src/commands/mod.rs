@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub(crate) mod acquire;
+pub(crate) mod bench;
 pub(crate) mod budgets;
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Acquire(args) => asynchronous(acquire::run(args)),
         Command::Settle(args) => asynchronous(settle::run(args)),
+        Command::Bench(args) => asynchronous(bench::run(args)),
         Command::Budgets(args) => asynchronous(budgets::run(args)),
         Command::Demo(args) => asynchronous(demo::run(args)),
         Command::Fleet(args) => asynchronous(fleet::run(args)),

@@ -147,6 +147,8 @@ async fn permits_are_counted_by_who_got_them() {
         "commits_total{budget=\"b\",kind=\"done\"} 4",
         "acquires_queued{budget=\"b\"} 0",
         "acquires_waiting 0",
+        "store_script_calls_total 0",
+        "store_round_trips_total 0",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

@@ -4,7 +4,15 @@
 //! came, and are answered as the server answers. It connects when there is something to send, rests after a failed
 //! attempt, and tries again what failed for a reason that passes. It never decides: only the scripts do.
 
-use std::{collections::VecDeque, mem, pin::Pin, sync::Arc};
+use std::{
+    collections::VecDeque,
+    mem,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bursar_quota::BoxFuture;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -89,6 +97,8 @@ pub(super) struct Driver {
     queue: mpsc::Receiver<Job>,
     jitter: Arc<Jitter>,
     retries: u32,
+    /// Commands that were sent.
+    sent: Arc<AtomicU64>,
     link: Link,
     /// Counts the connections, so that a call's failure on an old one does not end its successor.
     round: u64,
@@ -102,12 +112,20 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(pool: Pool, queue: mpsc::Receiver<Job>, jitter: Arc<Jitter>, retries: u32) -> Self {
+    /// Counts in `sent` the commands that it sends.
+    pub(super) fn new(
+        pool: Pool,
+        queue: mpsc::Receiver<Job>,
+        jitter: Arc<Jitter>,
+        retries: u32,
+        sent: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             pool,
             queue,
             jitter,
             retries,
+            sent,
             link: Link::Down,
             round: 0,
             failures: 0,
@@ -145,6 +163,7 @@ impl Driver {
             Link::Up(checkout) => {
                 for job in self.waiting.drain(..) {
                     let (mut wire, round) = (checkout.wire(), self.round);
+                    self.sent.fetch_add(1, Ordering::Relaxed);
                     // Not interrupted by the scheduler's budget: a call that paused before it is written would be
                     // overtaken by the next. The connection's queue holds all that can be in flight.
                     self.in_flight.push(Box::pin(unconstrained(async move {

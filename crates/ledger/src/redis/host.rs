@@ -3,7 +3,10 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -48,6 +51,7 @@ pub struct RedisHost {
     drivers: Vec<mpsc::Sender<Job>>,
     announcements: broadcast::Sender<Vec<u8>>,
     listening: watch::Receiver<bool>,
+    round_trips: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
@@ -72,10 +76,12 @@ impl RedisHost {
             .map_err(|error| RedisConfigError { field: "url", problem: error.to_string() })?;
         let jitter = Arc::new(Jitter::new(config.seed, config.retry_base, config.retry_max));
         let mut tasks = JoinSet::new();
+        let round_trips = Arc::new(AtomicU64::new(0));
         let drivers = (0..config.drivers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(config.queue);
-                tasks.spawn(Driver::new(pool.clone(), queue, Arc::clone(&jitter), config.retries).run());
+                let (pool, jitter, sent) = (pool.clone(), Arc::clone(&jitter), Arc::clone(&round_trips));
+                tasks.spawn(Driver::new(pool, queue, jitter, config.retries, sent).run());
                 sender
             })
             .collect();
@@ -97,6 +103,7 @@ impl RedisHost {
             drivers,
             announcements,
             listening,
+            round_trips,
             _tasks: tasks,
         })
     }
@@ -166,6 +173,10 @@ impl ScriptHost for RedisHost {
             }
         }
         .boxed()
+    }
+
+    fn round_trips(&self) -> u64 {
+        self.round_trips.load(Ordering::Relaxed)
     }
 }
 

@@ -34,6 +34,7 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
     let server = RedisServer::start();
     let host = connect(server.url());
     assert_eq!(count(&host, "k").await, Ok(Reply::Int(1)));
+    assert_eq!(host.round_trips(), 2, "by its hash, and then by its source");
     for round in 0..3 {
         server.command(&["SCRIPT", "FLUSH"]);
         let counted = join_all((0..20).map(|_| count(&host, "k"))).await;
