@@ -129,7 +129,9 @@ impl Queues {
                     .take(*key)
                     .is_some_and(|waiter| answers.grant(waiter, group.lease, index, send_within, deadline));
             }
-            if !claimed {
+            if claimed && group.requested {
+                self.delivered.note(group.lease);
+            } else if !claimed {
                 unclaimed.push(Unclaimed { lease: group.lease, index, requested: group.requested });
             }
         }

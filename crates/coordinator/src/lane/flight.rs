@@ -267,6 +267,10 @@ impl Run {
     /// answers.
     fn give_up(&mut self, batch: &Batch) {
         for group in &batch.groups {
+            if self.queues.delivered.has(group.lease) {
+                // Granted to the same request before, and taken.
+                continue;
+            }
             if self.orphans.len() >= MAX_ORPHANS {
                 self.orphans.pop_front();
             }

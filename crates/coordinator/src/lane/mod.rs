@@ -6,13 +6,14 @@
 //! | `queue`, `plan` | who waits; whom to ask for next, and how that is folded |
 //! | `decide`, `patience` | what a decision means for the queues; what time does to them |
 //! | `line` | when those behind others have their turn at the earliest |
-//! | `settle`, `lease` | settlements folded by lease; ids of leases |
+//! | `settle`, `lease`, `delivered` | settlements folded by lease; ids of leases; which of them somebody took |
 //! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
 //!
 //! Architecture Invariant: nothing but `run` and `flight` awaits anything or knows the ledger.
 
 mod answers;
 mod decide;
+mod delivered;
 mod flight;
 mod lease;
 mod line;

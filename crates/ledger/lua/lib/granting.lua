@@ -112,9 +112,11 @@ end
 -- When `need` (and, of a capped tenant, `own`) will be there if nothing else happens.
 local function ready_at(ctx, limit, group, need, own)
   local look = ctx.looks[limit.index]
-  if not look or look.for_whom ~= group.tenant .. '|' .. group.tier or look.need > need then
+  -- Where nothing is shared out by name it is the same for all.
+  local for_whom = limit.shared and group.tenant .. '|' .. group.tier or ''
+  if not look or look.for_whom ~= for_whom or look.need > need then
     look = limit.does.ahead(ctx.state, limit, ctx.now)
-    look.for_whom = group.tenant .. '|' .. group.tier
+    look.for_whom = for_whom
     ctx.looks[limit.index] = look
   end
   look.need = need

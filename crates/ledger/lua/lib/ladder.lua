@@ -18,6 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
+  'excused_at',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -249,6 +250,17 @@ function ladder.learn_phase(state, limit, s, now)
   elseif r < limit.low then
     limit.low = r
   end
+end
+
+-- Whether others' use explains a refusal. Where it is not proven how windows end, once a window: weighted windows and limits
+-- enforced in parts read as if others called.
+function ladder.excuses(limit, s, now)
+  if limit.proven or s.granted_at <= (limit.excused_at or 0) then
+    return true
+  end
+  local is_first = not limit.excused_at or now - limit.excused_at >= limit.window
+  limit.excused_at = now
+  return is_first
 end
 
 -- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil.

@@ -205,7 +205,8 @@ local function put_down(ctx, group, l)
       may_be_at_once = true
     elseif weight and limit.kind == 'window' then
       local is_used_up = reading and reading.least == 0
-      local is_explained = weight.is_probe or limit.lost_until or foreign.a_window(limit, ctx.now) > 0
+      local is_explained = weight.is_probe or limit.lost_until
+        or (foreign.a_window(limit, ctx.now) > 0 and ladder.excuses(limit, l, ctx.now))
         or slots.is_gone(limit, l.granted_at, limit.completion == 1 and l.deadline or l.send_by)
       is_named = is_named or is_used_up
       if is_used_up and not is_explained then

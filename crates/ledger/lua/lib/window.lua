@@ -104,8 +104,8 @@ local function level(n, paid, cap, fresh, is_lost)
 end
 
 -- Of what is there, what may go: not what others will use, nor faster than the pace; but one at a turn. `all` is what
--- the level leaves, `alone` what our own calls leave.
-local function open(limit, all, alone, out, kept, is_turn, is_lost)
+-- the level leaves, `alone` what our own calls leave, `paced` what the pace lets out (nil: all).
+local function open(limit, all, alone, out, kept, is_turn, is_lost, paced)
   if out == 0 and all < 1 and alone >= 1 and not is_lost and foreign.a_window(limit, limit.now) == 0 then
     -- Blind settlements weigh twice on a reading that had counted them: where nobody else was seen, one goes and reads.
     all = 1
@@ -114,7 +114,6 @@ local function open(limit, all, alone, out, kept, is_turn, is_lost)
     -- Where nothing is out nothing would be heard: one goes.
     all = math.max(all - kept, out == 0 and 1 or 0)
   end
-  local paced = ladder.open(limit)
   if paced and paced < all then
     all = paced
   end
@@ -128,7 +127,7 @@ function window.available(limit)
   local paid = limit.paid + limit.closing
   local all = level(limit.n, paid, limit.cap, limit.fresh, limit.lost_until) - limit.out
   local kept = foreign.reserve(limit, limit.now)
-  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, limit.turn, limit.lost_until)
+  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, limit.turn, limit.lost_until, ladder.open(limit))
 end
 
 -- Of a state that was lost nothing is believed but edges that have passed.
@@ -300,6 +299,12 @@ local function settle_aligned(state, limit, s, now)
   end
 end
 
+-- Whether ends are on a clock, one is known, and [early, late] has it in it and neither the one before nor the next.
+local function names_the_known(limit, early, late)
+  return limit.is_on_clock and limit.end_late and early <= limit.end_late and late >= limit.end_early
+    and early > limit.end_late - limit.window and late < limit.end_early + limit.window
+end
+
 -- A window's end is after any call in it, and at most a window away. One too vague to tell windows apart counts as none;
 -- and unless ends are on a clock one that a long response leaves vague does, whose probe would be as slow.
 local function bound_end(limit, s)
@@ -307,8 +312,9 @@ local function bound_end(limit, s)
   local late = math.min(r.late, s.moment + limit.window)
   local early = math.min(math.max(r.early, s.granted_at), late)
   local width = limit.is_on_clock and late - early or r.late - r.early
+  local is_clear = width < limit.window / 2 or names_the_known(limit, early, late)
   r.early = early
-  r.late = late >= s.granted_at and width < limit.window / 2 and late or nil
+  r.late = late >= s.granted_at and is_clear and late or nil
 end
 
 -- Settles `s`: cost (granted, all), charge (all), charge_each, send_by, moment (the latest at which it executed),
@@ -408,6 +414,7 @@ function window.ahead(state, limit, now)
     if paced_at > c.at then
       return all >= need and paced_at or nil
     end
+    -- By then the pace lets so much out.
     if open(limit, all, limit.n - paid - closing - out, out, kept, is_turn, lost_until) >= need then
       return c.at
     end

@@ -23,6 +23,7 @@ mod rules_deciding;
 mod rules_kinds;
 mod rules_ladder;
 mod rules_lost;
+mod rules_pacing;
 mod rules_pauses;
 mod rules_window;
 mod shares;

@@ -312,6 +312,32 @@ fn what_names_an_end_before_its_call_names_none_and_is_charged() {
     assert_eq!((bench.stand().window_end_ms, bench.stand().paid), (None, 1));
 }
 
+#[test]
+fn where_all_is_kept_for_others_and_nothing_is_out_one_goes_to_hear() {
+    let mut bench = ends(1000, 1000);
+    bench.now += 1002;
+    let lease = bench.take(1);
+    bench.now += 500;
+    // Somebody else has used seven of this window in no time, and will use the two that are left.
+    bench.settled(read(lease, says(2, Some((59_600, 59_600)))));
+    assert_eq!(bench.available(), 1);
+    assert_eq!((bench.try_take(2).1.granted, bench.try_take(1).1.granted), (1, 0));
+}
+
+#[test]
+fn on_a_clock_a_vague_end_that_can_only_be_the_known_one_is_that() {
+    let mut bench = bench(window(8, true, true));
+    let first = bench.take(1);
+    bench.settled(read(first, says(7, Some((20_000, 22_000)))));
+    bench.now += 16_000;
+    let second = bench.take(1);
+    bench.now += 5000;
+    // Executed before the end or after its earliest moment, and what it says is too vague by itself.
+    bench.settled(read(second, says(6, Some((0, 40_000)))));
+    bench.now += 1001;
+    assert_eq!((bench.available(), bench.stand().paid), (8, 0));
+}
+
 // === what is out, and what settles blind ===
 
 #[test]

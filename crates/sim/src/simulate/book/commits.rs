@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bursar_ledger::VmUse;
 use bursar_quota::{
-    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LimitKind, SettleGroup, SettleKind,
-    Settled,
+    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LimitKind, LimitSpec, SettleGroup,
+    SettleKind, Settled,
 };
 
 use super::{Book, Executed, LEASE_LATE, Permit};
@@ -86,7 +86,7 @@ impl Book {
             let text = format!("permit {}.{index} was given back, but its call was counted", group.lease);
             self.violate(now, Invariant::ChargesEqual, text);
         }
-        self.note_dark(now, budget, &class, group);
+        self.note_dark(now, budget, (&class, granted_at), group);
         let SettleKind::Refused { .. } = group.kind else { return };
         if let Some(until) = stay_away {
             let account = &mut self.accounts[budget];
@@ -100,16 +100,30 @@ impl Book {
     }
 
     /// Notes for which limits a settled call was no light.
-    fn note_dark(&mut self, now: Duration, budget: usize, class: &ClassName, group: &SettleGroup) {
+    fn note_dark(
+        &mut self,
+        now: Duration,
+        budget: usize,
+        (class, granted_at): (&ClassName, Duration),
+        group: &SettleGroup,
+    ) {
         if matches!(group.kind, SettleKind::NotSent | SettleKind::Unclaimed) {
             return;
         }
         let limits = &self.scenario.budgets[budget].spec.limits;
+        // What names an end too vaguely to tell windows apart is none either; the response may be as old as its permit.
+        let age = i64::try_from((now - granted_at).as_millis()).unwrap_or(i64::MAX);
+        let is_clear = |limit: &LimitSpec, width: i64| match limit.kind {
+            LimitKind::Window { window, .. } => {
+                u128::try_from(width.saturating_add(age)).is_ok_and(|width| width * 2 < window.as_millis())
+            }
+            _ => true,
+        };
         for (at, limit) in limits.iter().enumerate() {
             let read = group.readings.iter().any(|reading| {
                 usize::from(reading.limit) == at
                     && reading.remaining_least.is_some()
-                    && reading.reset.is_some()
+                    && reading.reset.is_some_and(|reset| is_clear(limit, reset.latest_ms - reset.earliest_ms))
             });
             if limit.applies_to(class) && !read {
                 self.accounts[budget].dark[at] = Some(now);

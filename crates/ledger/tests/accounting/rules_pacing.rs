@@ -1,0 +1,296 @@
+//! Single rules of refusals that the account cannot explain: what takes a limit down, how it is paced, and how it rises again.
+
+use bursar_quota::{LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
+
+use crate::{
+    bench::{Bench, START, budget, minute, settle},
+    words::{aligned, all_of, read, says, slots},
+};
+
+fn bench(limit: LimitSpec) -> Bench {
+    Bench::unproven(&budget(vec![limit]))
+}
+
+fn rung(bench: &mut Bench) -> String {
+    bench.stand().rung
+}
+
+/// So much remains of a window that ends at `end` ms from the start.
+fn until(bench: &Bench, remaining: u64, end: u64) -> LimitReading {
+    let left = i64::try_from(START + end).unwrap() - i64::try_from(bench.now).unwrap();
+    says(remaining, Some((left, left)))
+}
+
+fn refused(bench: &mut Bench, lease: LeaseId) {
+    bench.settled(settle(lease, SettleKind::Refused { counted: false }));
+}
+
+/// A limit that a refusal took down to paced, a window later: it lets two out at once.
+fn paced(capacity: u16) -> Bench {
+    let mut bench = bench(minute(u64::from(capacity)));
+    let lease = bench.take(capacity);
+    bench.settled(all_of(capacity - 1, read(lease, says(1, None))));
+    bench.settled(SettleGroup {
+        indexes: vec![capacity - 1],
+        readings: vec![says(0, None)],
+        ..settle(lease, SettleKind::Refused { counted: true })
+    });
+    assert_eq!(rung(&mut bench), "paced");
+    bench.now += 66_000;
+    bench.commit(Vec::new(), Vec::new());
+    bench
+}
+
+#[test]
+fn refusals_of_one_event_count_once() {
+    let mut bench = bench(minute(100));
+    let (one, two, three) = (bench.take(1), bench.take(1), bench.take(1));
+    bench.now += 1;
+    for lease in [one, two, three] {
+        refused(&mut bench, lease);
+    }
+    assert_eq!(rung(&mut bench), "sliding");
+    // Nor one that comes much later.
+    bench.now += 11_000;
+    let lease = bench.take(1);
+    refused(&mut bench, lease);
+    assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
+fn a_refusal_with_nothing_left_takes_a_limit_down_a_rung() {
+    for (limit, before, after) in [(aligned(8), "aligned", "sliding"), (minute(8), "sliding", "paced")] {
+        let mut bench = bench(limit);
+        let leases: Vec<_> = (0..8).map(|_| bench.take(1)).collect();
+        for (lease, remaining) in leases[..7].iter().zip([7, 6, 5, 4, 3, 2, 1]) {
+            let reading = until(&bench, remaining, 30_000);
+            bench.settled(read(*lease, reading));
+        }
+        assert_eq!(rung(&mut bench), before);
+        let reading = until(&bench, 0, 30_000);
+        bench.settled(SettleGroup {
+            readings: vec![reading],
+            ..settle(leases[7], SettleKind::Refused { counted: true })
+        });
+        assert_eq!(rung(&mut bench), after);
+    }
+}
+
+#[test]
+fn a_refusal_that_others_use_explains_takes_no_limit_down() {
+    let mut bench = bench(minute(8));
+    let lease = bench.take(1);
+    let reading = until(&bench, 0, 30_000);
+    bench.settled(SettleGroup {
+        readings: vec![reading],
+        ..settle(lease, SettleKind::Refused { counted: true })
+    });
+    assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
+fn others_use_explains_one_refusal_a_window_where_nothing_is_proven() {
+    let mut bench = bench(minute(100));
+    let lease = bench.take(50);
+    // One was somebody else's.
+    bench.settled(all_of(50, read(lease, says(49, None))));
+    let mut refused_at = |ms: u64| {
+        bench.now = START + ms;
+        let leases = [bench.take(1), bench.take(1)];
+        bench.now += 1;
+        for lease in leases {
+            let refusal = settle(lease, SettleKind::Refused { counted: false });
+            bench.settled(SettleGroup { readings: vec![says(0, None)], ..refusal });
+        }
+        rung(&mut bench)
+    };
+    assert_eq!(refused_at(55_000), "sliding", "two of one event");
+    assert_eq!(refused_at(61_000), "paced", "and another, within a window");
+}
+
+/// Half of a hundred calls are refused though something is left, and soon after one more.
+fn struck(limits: Vec<LimitSpec>) -> Bench {
+    let costs = vec![1; limits.len()];
+    let mut bench = Bench::unproven(&budget(limits));
+    for count in [50, 1] {
+        let groups: Vec<_> = (0..count)
+            .map(|_| {
+                let mut group = bench.acquire(1, 1, 60_000);
+                group.costs.clone_from(&costs);
+                group
+            })
+            .collect();
+        let leases: Vec<_> = groups.iter().map(|group| group.lease).collect();
+        assert!(bench.commit(Vec::new(), groups).decisions.iter().all(|decision| decision.granted == 1));
+        bench.now += 10;
+        for lease in leases {
+            refused(&mut bench, lease);
+        }
+        bench.now += 10;
+    }
+    bench
+}
+
+#[test]
+fn many_refusals_of_one_event_and_soon_another_take_a_window_down() {
+    assert_eq!(rung(&mut struck(vec![minute(100)])), "paced");
+}
+
+#[test]
+fn where_too_many_may_have_been_at_once_a_refusal_takes_no_window_down() {
+    assert_eq!(rung(&mut struck(vec![minute(100), slots(60, 0)])), "sliding");
+}
+
+#[test]
+fn a_paced_limit_spreads_its_grants_and_names_their_times() {
+    // 96 % of 600 a minute: one in 104 1/6 ms.
+    let mut bench = paced(600);
+    bench.now += 10_000;
+    assert_eq!(bench.try_take(5).1.granted, 2, "its burst");
+    let wait = bench.refused_until_exactly(Reason::QuotaExhausted);
+    assert!((104..=105).contains(&wait), "{wait}");
+    bench.now += 10_000;
+    let lease = bench.take(1);
+    bench.settled(settle(lease, SettleKind::NotSent));
+    assert_eq!(bench.try_take(5).1.granted, 2, "what was not sent is given back");
+}
+
+#[test]
+fn what_a_paced_limit_waits_for_is_named_exactly_when_the_pace_would_let_it_out_before() {
+    let mut bench = paced(600);
+    bench.now += 10_000;
+    let first = bench.take(1);
+    // Others have used half, and then the rest: it weighs for a window.
+    bench.settled(read(first, says(300, None)));
+    bench.now += 5000;
+    // All that its burst lets out.
+    let (both, decision) = bench.try_take(5);
+    bench.settled(all_of(decision.granted, read(both, says(0, None))));
+    let wait = bench.refused_until_exactly(Reason::QuotaExhausted);
+    assert!((55_000..=55_235).contains(&wait), "{wait}");
+}
+
+#[test]
+fn a_paced_limits_burst_doubles_while_it_does_no_harm_and_halves_when_it_does() {
+    let mut bench = paced(600);
+    let burst = |bench: &mut Bench| {
+        bench.now += 5000;
+        let (lease, decision) = bench.try_take(500);
+        let all = all_of(decision.granted, settle(lease, SettleKind::Accepted));
+        bench.settled(all);
+        decision.granted
+    };
+    for expected in [2, 4, 8] {
+        assert_eq!(burst(&mut bench), expected);
+        bench.now += 60_000;
+        bench.commit(Vec::new(), Vec::new());
+    }
+    // 16 is too much.
+    bench.now += 5000;
+    let (lease, decision) = bench.try_take(500);
+    assert_eq!(decision.granted, 16);
+    bench.now += 1;
+    bench.settled(all_of(16, settle(lease, SettleKind::Refused { counted: false })));
+    for _ in 0..4 {
+        assert_eq!(burst(&mut bench), 8, "what was refused once is not tried again");
+        bench.now += 60_000;
+        bench.commit(Vec::new(), Vec::new());
+    }
+}
+
+#[test]
+fn a_refusal_that_no_smaller_burst_explains_slows_the_pace() {
+    let mut bench = paced(600);
+    for _ in 0..2 {
+        bench.now += 10_000;
+        let lease = bench.take(1);
+        bench.now += 1;
+        refused(&mut bench, lease);
+    }
+    // From nothing: 90 % of 96 %, one in 115.7 ms.
+    let wait = bench.refused_until_exactly(Reason::QuotaExhausted);
+    assert!((115..=116).contains(&wait), "{wait}");
+}
+
+/// A paced call is refused, so long after the one before. Answers the rung.
+fn refused_after(bench: &mut Bench, ms: u64, readings: Vec<LimitReading>) -> String {
+    bench.now += ms;
+    let lease = bench.take(1);
+    bench.settled(SettleGroup { readings, ..settle(lease, SettleKind::Refused { counted: true }) });
+    rung(bench)
+}
+
+#[test]
+fn a_pace_that_is_slowed_in_vain_is_given_up_where_something_is_left() {
+    let mut bench = paced(600);
+    for _ in 0..4 {
+        assert_eq!(refused_after(&mut bench, 11_000, vec![says(599, None)]), "paced");
+    }
+    assert_eq!(refused_after(&mut bench, 11_000, vec![says(599, None)]), "sliding");
+}
+
+#[test]
+fn a_pace_that_is_slowed_in_vain_is_kept_where_nothing_is_read_or_a_window_was_free_of_refusals() {
+    let mut bench = paced(600);
+    for _ in 0..8 {
+        assert_eq!(refused_after(&mut bench, 11_000, Vec::new()), "paced");
+    }
+    let mut bench = paced(600);
+    for _ in 0..8 {
+        assert_eq!(refused_after(&mut bench, 61_000, vec![says(599, None)]), "paced");
+    }
+    assert_eq!(refused_after(&mut bench, 11_000, vec![says(599, None)]), "paced");
+}
+
+/// How long the next of a paced limit's permits takes, one having been taken just now, in ms.
+fn spacing(bench: &mut Bench) -> u64 {
+    bench.now += 10_000;
+    while bench.try_take(1).1.granted > 0 {}
+    bench.refused_until_exactly(Reason::QuotaExhausted)
+}
+
+/// Calls go on for so many windows, one in each, and none is refused.
+fn clean_windows(bench: &mut Bench, windows: u64) {
+    for _ in 0..windows {
+        bench.now += 60_000;
+        let lease = bench.take(1);
+        bench.settled(settle(lease, SettleKind::Accepted));
+    }
+}
+
+#[test]
+fn a_slowed_pace_is_tried_faster_after_long_and_then_every_window() {
+    let mut bench = paced(600);
+    for _ in 0..12 {
+        assert_eq!(refused_after(&mut bench, 11_000, Vec::new()), "paced");
+    }
+    // The first halves the burst; each of the others takes a tenth off 97 % of 600 a minute.
+    let slowed = spacing(&mut bench);
+    assert!((325..=335).contains(&slowed), "{slowed}");
+    clean_windows(&mut bench, 29);
+    assert_eq!(spacing(&mut bench), slowed, "not yet");
+    clean_windows(&mut bench, 3);
+    let faster = spacing(&mut bench);
+    assert!((slowed * 79 / 100..=slowed * 81 / 100).contains(&faster), "{slowed}, then {faster}");
+    // A refusal ends that, and the next trial takes twice as long.
+    refused_after(&mut bench, 11_000, Vec::new());
+    let again = spacing(&mut bench);
+    clean_windows(&mut bench, 60);
+    assert_eq!(spacing(&mut bench), again, "not yet");
+    clean_windows(&mut bench, 16);
+    let all = spacing(&mut bench);
+    assert!((103..=104).contains(&all), "{all}: what refused is long over, all of it is let out again");
+}
+
+#[test]
+fn a_limit_by_another_name_begins_as_it_is_declared() {
+    let mut bench = paced(600);
+    let hour = LimitKind::Window {
+        capacity: 600,
+        window: std::time::Duration::from_secs(3600),
+        aligned: false,
+        on_clock: false,
+    };
+    bench.put(&budget(vec![LimitSpec::new(LimitName::new("hour").unwrap(), hour)]));
+    assert_eq!(rung(&mut bench), "sliding");
+}
