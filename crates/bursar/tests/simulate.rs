@@ -24,6 +24,7 @@ const PROMISED: [&str; 13] = [
 ];
 
 /// The event log of a small chaos, as a process of its own writes it.
+#[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 fn log_of(seed: &str, file: &Path) -> Vec<u8> {
     let small =
         ["--scenario", "chaos", "--replicas", "2", "--workers", "6", "--windows", "2", "--seed", seed];
