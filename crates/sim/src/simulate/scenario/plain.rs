@@ -256,5 +256,8 @@ pub(super) fn hourly(draws: &mut Draws, run: &Run) -> Scenario {
         .map(|(name, weight)| ClassPlan { name: Some(name.to_owned()), weight })
         .into();
     scenario.expects.utilisation_least = 0.99;
+    // The hour is used up within a minute, and that has 20 searches, where 33 are wanted: who wants one waits for hours.
+    scenario.expects.wait_bound = None;
+    scenario.expects.jain_least = 0.98;
     scenario
 }
