@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten_first() {
         let class = bursar_quota::ClassName::new("reads").unwrap();
-        let (mut delivered, lease) = (Delivered::default(), |n: usize| LeaseId::new(&class, n as u128));
+        let (mut delivered, lease) =
+            (Delivered::default(), |n: usize| LeaseId::new(&class, (n as u128) << 32));
         for n in 0..=MAX_DELIVERED {
             delivered.note(lease(n));
             delivered.note(lease(n));

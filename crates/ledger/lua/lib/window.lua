@@ -312,7 +312,11 @@ local function bound_end(limit, s)
   local late = math.min(r.late, s.moment + limit.window)
   local early = math.min(math.max(r.early, s.granted_at), late)
   local width = limit.is_on_clock and late - early or r.late - r.early
-  local is_clear = width < limit.window / 2 or names_the_known(limit, early, late)
+  local is_clear = width < limit.window / 2
+  if names_the_known(limit, early, late) then
+    -- That one and no other: whatever else the vague one meets.
+    early, late, is_clear = math.max(early, limit.end_early), math.min(late, limit.end_late), true
+  end
   r.early = early
   r.late = late >= s.granted_at and is_clear and late or nil
 end

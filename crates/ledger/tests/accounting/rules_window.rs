@@ -338,6 +338,22 @@ fn on_a_clock_a_vague_end_that_can_only_be_the_known_one_is_that() {
     assert_eq!((bench.available(), bench.stand().paid), (8, 0));
 }
 
+#[test]
+fn a_vague_end_that_meets_the_last_one_as_well_is_the_known_one_if_it_can_be_no_other() {
+    let mut bench = bench(window(8, true, true));
+    let first = bench.take(1);
+    bench.settled(read(first, says(7, Some((20_000, 22_000)))));
+    bench.now += 21_400;
+    let straddler = bench.take(1);
+    bench.now += 1100;
+    let third = bench.take(1);
+    // The next end is known by half a second now, the last one by two.
+    bench.settled(read(third, says(6, Some((57_500, 58_000)))));
+    bench.now += 1500;
+    bench.settled(read(straddler, says(6, Some((0, 60_000)))));
+    assert_eq!((bench.stand().paid, bench.available()), (2, 6));
+}
+
 // === what is out, and what settles blind ===
 
 #[test]
