@@ -4,21 +4,11 @@ use bursar_quota::{LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reaso
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
-    words::{aligned, all_of, read, says, slots},
+    words::{aligned, all_of, read, rung, says, slots, until},
 };
 
 fn bench(limit: LimitSpec) -> Bench {
     Bench::unproven(&budget(vec![limit]))
-}
-
-fn rung(bench: &mut Bench) -> String {
-    bench.stand().rung
-}
-
-/// So much remains of a window that ends at `end` ms from the start.
-fn until(bench: &Bench, remaining: u64, end: u64) -> LimitReading {
-    let left = i64::try_from(START + end).unwrap() - i64::try_from(bench.now).unwrap();
-    says(remaining, Some((left, left)))
 }
 
 fn refused(bench: &mut Bench, lease: LeaseId) {

@@ -7,7 +7,7 @@ use bursar_quota::{
     SettleKind, Span,
 };
 
-use crate::bench::{Bench, settle};
+use crate::bench::{Bench, START, settle};
 
 pub fn limit(name: &str, kind: LimitKind) -> LimitSpec {
     LimitSpec::new(LimitName::new(name).unwrap(), kind)
@@ -44,6 +44,17 @@ pub fn says(remaining: u64, end_ms: Option<(i64, i64)>) -> LimitReading {
         capacity: None,
         reset: end_ms.map(|(earliest_ms, latest_ms)| Span { earliest_ms, latest_ms }),
     }
+}
+
+/// The rung that the only limit is on.
+pub fn rung(bench: &mut Bench) -> String {
+    bench.stand().rung
+}
+
+/// So much remains of a window that ends at `end` ms from the start.
+pub fn until(bench: &Bench, remaining: u64, end: u64) -> LimitReading {
+    let left = i64::try_from(START + end).unwrap() - i64::try_from(bench.now).unwrap();
+    says(remaining, Some((left, left)))
 }
 
 /// A call that was answered, with what the answer says.
