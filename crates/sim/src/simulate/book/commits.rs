@@ -191,7 +191,9 @@ impl Book {
             // Asked for again: the same grant, unless all of it had been given back.
             // A store that forgot the lease grants it anew, with a moment of its own.
             let again = self.permits.get(&key).is_some_and(|permit| {
-                let is_as_it_was = permit.send_by + Duration::from_millis(2) >= send_by;
+                // What is granted anew has time left: where there is none it is the old lease, which ran out.
+                let is_as_it_was =
+                    permit.send_by + Duration::from_millis(2) >= send_by || decision.deadline_ms == 0;
                 !permit.is_given_back()
                     && (is_as_it_was || (self.lost.is_none() && !permit.may_be_forgotten(now)))
             });
