@@ -144,8 +144,9 @@ function ladder.prove(state, limit, s, now)
   end
 end
 
--- Takes in an end that is named where none is believed: a reading at it is worth a permit.
-function ladder.follow(limit, early, late, remaining, now)
+-- Takes in an end that is named where none is believed: a reading at it is worth a permit. Where ends move with the calls
+-- it is the newest reading's that gives something back which no reading has shown yet.
+function ladder.follow(limit, early, late, remaining, is_newest, now)
   if late <= now or (limit.edge_late and early <= limit.edge_late) or late - early >= limit.window / 2 then
     return
   end
@@ -155,7 +156,7 @@ function ladder.follow(limit, early, late, remaining, now)
     end
     limit.end_early, limit.end_late, limit.end_seen = early, late, 1
   elseif late >= limit.end_early then
-    limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
+    limit.end_early, limit.end_late = math.max(limit.end_early, early), is_newest and late or limit.end_late
     limit.end_seen = 2
   end
   ladder.note_steady(limit, remaining)

@@ -252,7 +252,8 @@ local function settle_sliding(state, limit, s, now)
   local r = s.reading
   pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
   charge_foreign(state, limit, s, now)
-  if refresh(limit, s) then
+  local is_newest = refresh(limit, s)
+  if is_newest then
     limit.fresh_until = now + limit.window
   end
   ladder.remember(state, limit, s.charge, s.moment)
@@ -260,7 +261,7 @@ local function settle_sliding(state, limit, s, now)
     ladder.prove(state, limit, s, now)
     ladder.weigh_law(limit, s, r.early, r.late)
     local late = math.min(r.late, s.moment + limit.window)
-    ladder.follow(limit, math.min(r.early, late), late, r.least, now)
+    ladder.follow(limit, math.min(r.early, late), late, r.least, is_newest, now)
   else
     ladder.learn_phase(state, limit, s, now)
   end

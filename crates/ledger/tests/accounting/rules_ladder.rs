@@ -209,6 +209,28 @@ fn a_followed_end_lets_one_find_out() {
     }
 }
 
+#[test]
+fn where_ends_move_the_newest_readings_is_followed() {
+    for is_in_order in [true, false] {
+        let mut bench = bench(minute(2));
+        let mut readings = vec![
+            read(bench.take(1), says(1, Some((27_000, 29_000)))),
+            read(bench.take(1), says(0, Some((28_000, 30_000)))),
+        ];
+        if !is_in_order {
+            readings.reverse();
+        }
+        for reading in readings {
+            bench.settled(reading);
+        }
+        bench.now = START + 29_500;
+        // What the first to be named gave back may have been in a reading since.
+        assert_eq!(bench.try_take(1).1.granted, 0, "in order: {is_in_order}");
+        bench.now = START + 30_002;
+        assert_eq!(bench.try_take(1).1.granted, 1, "in order: {is_in_order}");
+    }
+}
+
 // === learned ===
 
 /// Six of eight calls at the start, of which is said what remains and no end.
