@@ -87,9 +87,13 @@ function bucket.settle(state, limit, s, now)
     keep_held(state, limit, now, s.charge, s.parties)
   end
   local r = s.reading
-  if not (r and r.least) then
+  if not (r and r.least) or r.last > limit.n then
+    -- More than there can be says nothing of what is left either.
     if s.charge > 0 then
       charge(limit, s.charge)
+    end
+    if r and r.least then
+      limit.cap = math.min(limit.cap, r.least - (limit.blind - s.blind_then - s.charge))
     end
     return true
   end

@@ -18,7 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at',
+  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -34,6 +34,9 @@ local FASTER, PATIENCE, MOST_PATIENCE = 1.25, 32, 512
 -- Refusals while something remains take a limit down when they come again within so much of a window, and the first time
 -- refused so many at once.
 local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
+-- Or, however few at once, when so often in a row, each within a window of the one before, no more than this share of the
+-- capacity was granted between.
+local CLOSE, LEAST_CLOSE = 1 / 24, 2
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
 
@@ -56,7 +59,7 @@ local function step_to(limit, rung)
   announce.say('rung', limit.name, ladder.name(limit), NAMES[rung])
   limit.rung, limit.on, limit.is_aligned = rung, rung, rung == ALIGNED
   limit.is_on_clock = limit.is_on_clock and limit.is_aligned
-  limit.proven, limit.gate, limit.turn, limit.steady, limit.law = nil, nil, nil, nil, nil
+  limit.proven, limit.gate, limit.turn, limit.turn_at, limit.steady, limit.law = nil, nil, nil, nil, nil, nil
   limit.vain, limit.patience, limit.raised_at = nil, nil, nil
 end
 
@@ -147,8 +150,15 @@ end
 -- Takes in an end that is named where none is believed: a reading at it is worth a permit. Where ends move with the calls
 -- it is the newest reading's that gives something back which no reading has shown yet.
 function ladder.follow(limit, early, late, remaining, is_newest, now)
+  if is_newest then
+    -- It counts what an end that has passed gave back.
+    limit.turn_at = nil
+  end
   if late <= now or (limit.edge_late and early <= limit.edge_late) or late - early >= limit.window / 2 then
     return
+  end
+  if is_newest or not limit.turn_late then
+    limit.turn_late = late
   end
   if not limit.end_late or early > limit.end_late then
     if limit.end_late then
@@ -156,15 +166,21 @@ function ladder.follow(limit, early, late, remaining, is_newest, now)
     end
     limit.end_early, limit.end_late, limit.end_seen = early, late, 1
   elseif late >= limit.end_early then
-    limit.end_early, limit.end_late = math.max(limit.end_early, early), is_newest and late or limit.end_late
+    limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
     limit.end_seen = 2
   end
   ladder.note_steady(limit, remaining)
 end
 
--- ## sliding: a followed end has passed => one permit may find out
+-- The moment from which one permit may find out what a followed end gave back; nil where none is to come.
+function ladder.turns_at(limit)
+  return limit.turn_at or limit.end_seen == 2 and math.max(limit.end_late, limit.turn_late or 0) or nil
+end
+
+-- ## sliding: a followed end has passed => one permit may find out, once the newest reading's has as well
 function ladder.reach(limit)
-  limit.turn = limit.end_seen == 2 and 1 or limit.turn
+  limit.turn_at = ladder.turns_at(limit)
+  limit.turn_late = nil
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
   limit.end_early, limit.end_late, limit.end_seen = nil, nil, nil
   limit.granted_then = limit.granted
@@ -273,10 +289,13 @@ function ladder.refuse(state, limit, s, remaining, now)
   -- One that is refused is bad luck; many at once, and soon again, went too fast.
   local again = limit.strike_at and now - limit.strike_at < STRIKES_WITHIN * limit.window
   again = again and limit.strikes >= LEAST_STRIKES
+  local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
+  local is_close = is_in_a_row and limit.granted - (limit.granted_struck or 0) <= limit.n * CLOSE
+  limit.granted_struck, limit.close = limit.granted, is_close and (limit.close or 0) + 1 or nil
+  again = again or (limit.close or 0) >= LEAST_CLOSE
   if remaining ~= 0 and limit.aloof then
     return
   end
-  local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
   limit.strike_at, limit.strikes = now, 1
   if limit.law == BUCKET then
     announce.say('rung', limit.name, 'bucket', NAMES[limit.on])
@@ -307,8 +326,11 @@ function ladder.refuse(state, limit, s, remaining, now)
   end
 end
 
--- Refills a paced limit's level.
+-- Gives the turn that is due; refills a paced limit's level.
 function ladder.advance(limit, now)
+  if limit.turn_at and now >= limit.turn_at then
+    limit.turn, limit.turn_at = 1, nil
+  end
   if limit.on ~= PACED then
     return
   end

@@ -185,12 +185,12 @@ end
 -- The reading of the permit granted latest, less everything else settled since its grant. Answers whether it is this one.
 local function refresh(limit, s)
   limit.settled = limit.settled + s.charge
-  if not limit.fresh_since or s.settled_then >= limit.fresh_since then
+  if not s.is_beyond and (not limit.fresh_since or s.settled_then >= limit.fresh_since) then
     limit.fresh = s.reading.last - (limit.settled - s.settled_then - s.charge_each)
     limit.fresh_since, limit.fresh_at = s.settled_then, s.answered_at
     return true
   end
-  limit.fresh = limit.fresh - s.charge
+  limit.fresh = limit.fresh and limit.fresh - s.charge
   return false
 end
 
@@ -342,6 +342,8 @@ function window.settle(state, limit, s, now)
     return true
   end
   if r and r.least then
+    -- More than there can be says nothing of what is left: it gives nothing back.
+    s.is_beyond = r.last > limit.n
     r.least, r.last = math.min(r.least, limit.n), math.min(r.last, limit.n)
     s.read = true
   end
@@ -379,7 +381,10 @@ function window.ahead(state, limit, now)
   local closing_held = limit.closing_held
   local end_early, end_late, fresh_until = limit.end_early, limit.end_late, limit.fresh_until
   local lost_until, lost_read = limit.lost_until, limit.lost_read
-  local kept, is_turn = foreign.reserve(limit, now), limit.turn
+  local kept, is_turn, turn_at = foreign.reserve(limit, now), limit.turn, nil
+  if not limit.is_aligned then
+    turn_at, end_early, end_late = ladder.turns_at(limit), nil, nil
+  end
   local fresh_at = limit.fresh_at
   if ladder.is_bucket(limit) then
     fresh_until = nil
@@ -407,6 +412,7 @@ function window.ahead(state, limit, now)
     sooner(out_k and out_k * limit.slot + limit.window)
     sooner(paid_k and paid_k * limit.slot)
     sooner((cap or fresh or out_k or closing > 0 or lost_read or kept > 0) and end_late)
+    sooner(turn_at)
     sooner(lost_until)
     sooner(fresh and fresh_until)
     return at
@@ -448,10 +454,10 @@ function window.ahead(state, limit, now)
     if lost_until and lost_until <= at then
       lost_until = nil
     end
-    if end_late and end_late <= at and not limit.is_aligned then
-      is_turn = limit.end_seen == 2 or is_turn
-      end_early, end_late = nil, nil
-    elseif end_late and end_late <= at then
+    if turn_at and turn_at <= at then
+      is_turn, turn_at = 1, nil
+    end
+    if end_late and end_late <= at then
       cap, fresh, closing, kept = nil, nil, 0, 0
       if lost_read then
         lost_until, lost_read = nil, nil

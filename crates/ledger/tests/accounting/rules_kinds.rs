@@ -192,6 +192,18 @@ fn a_late_settlement_does_not_charge_a_bucket_again() {
 }
 
 #[test]
+fn more_than_a_bucket_holds_says_nothing_of_what_is_left() {
+    for (least, expected) in [(652, 4), (5, 4), (2, 2)] {
+        let mut bench = slow(10);
+        let lease = bench.take(5);
+        bench.settled(all_of(5, lost(lease)));
+        let lease = bench.take(1);
+        bench.settled(read(lease, LimitReading { remaining_last: Some(652), ..says(least, None) }));
+        assert_eq!(bench.available(), expected, "at least {least}");
+    }
+}
+
+#[test]
 fn what_was_not_sent_is_back_in_the_bucket() {
     let mut bench = slow(10);
     let lease = bench.take(3);
@@ -238,11 +250,11 @@ fn what_settles_with_an_older_reading_is_taken_off_a_buckets_latest() {
 }
 
 #[test]
-fn a_buckets_reading_is_at_most_its_capacity_and_what_is_out_is_taken_off() {
+fn what_is_out_is_taken_off_a_buckets_reading() {
     let mut bench = slow(10);
     let lease = bench.take(10);
     let next = bench.acquire(5, 1, 60_000);
-    let reply = bench.commit(vec![read(lease, says(50, None))], vec![next]);
+    let reply = bench.commit(vec![read(lease, says(10, None))], vec![next]);
     assert_eq!(reply.decisions[0].granted, 1, "the one that was free");
 }
 

@@ -212,9 +212,11 @@ fn a_followed_end_lets_one_find_out() {
 #[test]
 fn where_ends_move_the_newest_readings_is_followed() {
     for is_in_order in [true, false] {
-        let mut bench = bench(minute(2));
+        let mut bench = bench(minute(3));
+        let first = bench.take(1);
+        call(&mut bench, says(2, None));
         let mut readings = vec![
-            read(bench.take(1), says(1, Some((27_000, 29_000)))),
+            read(first, says(1, Some((27_000, 29_000)))),
             read(bench.take(1), says(0, Some((28_000, 30_000)))),
         ];
         if !is_in_order {
@@ -228,6 +230,24 @@ fn where_ends_move_the_newest_readings_is_followed() {
         assert_eq!(bench.try_take(1).1.granted, 0, "in order: {is_in_order}");
         bench.now = START + 30_002;
         assert_eq!(bench.try_take(1).1.granted, 1, "in order: {is_in_order}");
+    }
+}
+
+#[test]
+fn a_reading_after_a_followed_end_counts_what_it_gave_back() {
+    for (is_read, expected) in [(false, 1), (true, 0)] {
+        let mut bench = bench(minute(4));
+        let first = bench.take(1);
+        call(&mut bench, says(3, None));
+        let second = bench.take(1);
+        bench.settled(read(second, says(2, Some((28_000, 30_000)))));
+        let third = bench.take(1);
+        bench.settled(read(first, says(1, Some((27_000, 29_000)))));
+        bench.now = START + 29_500;
+        let answer = if is_read { read(third, says(0, Some((20_000, 20_001)))) } else { lost(third) };
+        bench.settled(answer);
+        bench.now = START + 30_002;
+        assert_eq!(bench.try_take(1).1.granted, expected, "read since: {is_read}");
     }
 }
 

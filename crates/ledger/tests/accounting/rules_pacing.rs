@@ -127,6 +127,30 @@ fn many_refusals_of_one_event_and_soon_another_take_a_window_down() {
 }
 
 #[test]
+fn refusals_with_hardly_a_call_between_them_take_a_window_down_however_few_at_once() {
+    for (between, apart, times, expected) in [
+        (0, 11_000, 3, "paced"),
+        (3, 11_000, 3, "paced"),
+        (0, 11_000, 2, "sliding"),
+        (4, 11_000, 3, "sliding"),
+        (0, 60_001, 3, "sliding"),
+    ] {
+        let mut bench = bench(minute(100));
+        for _ in 0..times {
+            if between > 0 {
+                let lease = bench.take(between);
+                bench.settled(all_of(between, settle(lease, SettleKind::Accepted)));
+            }
+            let lease = bench.take(1);
+            bench.now += 10;
+            refused(&mut bench, lease);
+            bench.now += apart;
+        }
+        assert_eq!(rung(&mut bench), expected, "{times} times, {between} calls and {apart} ms between");
+    }
+}
+
+#[test]
 fn where_too_many_may_have_been_at_once_a_refusal_takes_no_window_down() {
     assert_eq!(rung(&mut struck(vec![minute(100), slots(60, 0)])), "sliding");
 }

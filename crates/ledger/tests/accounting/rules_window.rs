@@ -4,7 +4,7 @@ use bursar_quota::{Cap, EventKind, LimitReading, Reason, SettleGroup, SettleKind
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
-    words::{aligned, all_of, lost, read, says, window},
+    words::{aligned, all_of, lost, read, says, until, window},
 };
 
 /// An end half a minute away.
@@ -89,14 +89,6 @@ fn a_call_that_was_free_shows_in_the_next_reading() {
         bench.settled(read(lease, says(10, LATER)));
         assert_eq!(bench.available(), 10);
     }
-}
-
-#[test]
-fn a_reading_above_the_capacity_is_taken_for_the_capacity() {
-    let mut bench = bench(minute(10));
-    let lease = bench.take(1);
-    bench.settled(read(lease, says(50, None)));
-    assert_eq!(bench.available(), 10);
 }
 
 #[test]
@@ -444,4 +436,17 @@ fn an_aligned_window_charges_foreign_use_where_the_end_is_not_told() {
     let lease = bench.take(1);
     bench.settled(read(lease, says(6, None)));
     assert_eq!((bench.available(), bench.stand().foreign), (6, 3));
+}
+
+#[test]
+fn more_than_a_window_holds_gives_nothing_back() {
+    for limit in [aligned(10), minute(10)] {
+        let mut bench = Bench::new(&budget(vec![limit]));
+        let lease = bench.take(5);
+        bench.settled(all_of(5, settle(lease, SettleKind::Accepted)));
+        let lease = bench.take(1);
+        let reading = until(&bench, 652, 30_000);
+        bench.settled(read(lease, reading));
+        assert_eq!(bench.available(), 4);
+    }
 }
