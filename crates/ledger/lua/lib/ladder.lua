@@ -60,7 +60,7 @@ local function step_to(limit, rung)
   limit.rung, limit.on, limit.is_aligned = rung, rung, rung == ALIGNED
   limit.is_on_clock = limit.is_on_clock and limit.is_aligned
   limit.proven, limit.gate, limit.turn, limit.turn_at, limit.steady, limit.law = nil, nil, nil, nil, nil, nil
-  limit.vain, limit.patience, limit.raised_at = nil, nil, nil
+  limit.vain, limit.patience, limit.raised_at, limit.turn_late = nil, nil, nil, nil
 end
 
 -- Whether a declared end was not borne out yet: what it gives back is remembered, should it not hold.
@@ -150,10 +150,6 @@ end
 -- Takes in an end that is named where none is believed: a reading at it is worth a permit. Where ends move with the calls
 -- it is the newest reading's that gives something back which no reading has shown yet.
 function ladder.follow(limit, early, late, remaining, is_newest, now)
-  if is_newest then
-    -- It counts what an end that has passed gave back.
-    limit.turn_at = nil
-  end
   if late <= now or (limit.edge_late and early <= limit.edge_late) or late - early >= limit.window / 2 then
     return
   end

@@ -255,6 +255,8 @@ local function settle_sliding(state, limit, s, now)
   local is_newest = refresh(limit, s)
   if is_newest then
     limit.fresh_until = now + limit.window
+    -- It counts what an end that has passed gave back, whether it names one itself or not.
+    limit.turn_at = nil
   end
   ladder.remember(state, limit, s.charge, s.moment)
   if r.late then
