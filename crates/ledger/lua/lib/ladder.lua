@@ -18,7 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at',
+  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at', 'aloof_till',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -39,6 +39,8 @@ local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
 local CLOSE, LEAST_CLOSE = 1 / 24, 2
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
+-- Pacing that did not help is not tried again for so many windows; twice as many each time, up to the most.
+local ALOOF, MOST_ALOOF = 32, 512
 
 function ladder.load(limit)
   local rung = limit.rung or (limit.is_aligned and ALIGNED or SLIDING)
@@ -289,7 +291,7 @@ function ladder.refuse(state, limit, s, remaining, now)
   local is_close = is_in_a_row and limit.granted - (limit.granted_struck or 0) <= limit.n * CLOSE
   limit.granted_struck, limit.close = limit.granted, is_close and (limit.close or 0) + 1 or nil
   again = again or (limit.close or 0) >= LEAST_CLOSE
-  if remaining ~= 0 and limit.aloof then
+  if remaining ~= 0 and now < (limit.aloof_till or now) then
     return
   end
   limit.strike_at, limit.strikes = now, 1
@@ -297,12 +299,12 @@ function ladder.refuse(state, limit, s, remaining, now)
     announce.say('rung', limit.name, 'bucket', NAMES[limit.on])
     limit.law = NO_BUCKET
   end
-  local soon = limit.paced_since and now - limit.paced_since < STRIKES_WITHIN * limit.window
   local is_in_vain = remaining and is_in_a_row and (limit.vain or 0) >= VAIN
-  if limit.on == PACED and remaining ~= 0 and (soon or is_in_vain) and limit.burst == 1 then
+  if limit.on == PACED and remaining ~= 0 and is_in_vain and limit.burst == 1 then
     -- ## paced => sliding: spreading does not help; what refuses, with something left, is not this limit.
     step_to(limit, SLIDING)
-    limit.aloof = 1
+    limit.aloof = math.min(MOST_ALOOF, limit.aloof and 2 * limit.aloof or ALOOF)
+    limit.aloof_till = now + limit.aloof * limit.window
   elseif limit.on == PACED then
     limit.vain = is_in_a_row and limit.burst == 1 and (limit.vain or 0) + 1 or nil
     if limit.burst > 1 then

@@ -256,6 +256,36 @@ fn a_pace_that_is_slowed_in_vain_is_kept_where_nothing_is_read_or_a_window_was_f
     assert_eq!(refused_after(&mut bench, 11_000, vec![says(599, None)]), "paced");
 }
 
+/// Paced again, it is slowed in vain once more. Answers its rung, once it is given up.
+fn given_up(bench: &mut Bench) -> String {
+    for _ in 0..4 {
+        assert_eq!(refused_after(bench, 11_000, vec![says(599, None)]), "paced");
+    }
+    refused_after(bench, 11_000, vec![says(599, None)])
+}
+
+/// Refused three times, with hardly a call between. Answers the rung.
+fn refused_closely(bench: &mut Bench) -> String {
+    for _ in 0..2 {
+        refused_after(bench, 1000, vec![says(599, None)]);
+    }
+    refused_after(bench, 1000, vec![says(599, None)])
+}
+
+#[test]
+fn pacing_that_was_given_up_is_tried_again_after_some_windows_and_then_after_twice_as_many() {
+    let mut bench = paced(600);
+    for windows in [32, 64] {
+        assert_eq!(given_up(&mut bench), "sliding");
+        bench.now += (windows - 1) * 60_000;
+        assert_eq!(refused_closely(&mut bench), "sliding", "not yet");
+        bench.now += 61_000;
+        assert_eq!(refused_closely(&mut bench), "paced", "after {windows} windows");
+        bench.now += 61_000;
+        bench.commit(Vec::new(), Vec::new());
+    }
+}
+
 /// How long the next of a paced limit's permits takes, one having been taken just now, in ms.
 fn spacing(bench: &mut Bench) -> u64 {
     bench.now += 10_000;

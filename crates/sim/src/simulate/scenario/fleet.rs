@@ -6,7 +6,7 @@ use super::{
     draws::Draws,
     parts::{MINUTE, OneLimit, Run, SECOND, moment},
 };
-use crate::simulate::plan::{Fault, FaultEvent, FaultPlan, ReplicaPlan, Scenario};
+use crate::simulate::plan::{Fault, FaultEvent, FaultPlan, ReplicaPlan, RuleKind, Scenario};
 
 /// 600 a minute; demand comes and goes in spikes of one to three windows. All of what is offered meanwhile, and no refusal.
 pub(super) fn spikes(draws: &mut Draws, run: &Run) -> Scenario {
@@ -149,11 +149,17 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
         scenario.faults.events.push(FaultEvent { at, lasts: draws.ms(1000..=20_000), what });
     }
     scenario.faults.heal_at = scenario.faults.heal_at.max(moment(scenario, 750, Duration::ZERO));
+    let is_in_parts = scenario.budgets[0].upstream.rules.iter().any(|rule| matches!(rule.kind, RuleKind::Parts(_)));
     let expects = &mut scenario.expects;
     expects.refused_most = expects.refused_most.map(|most| most + 4);
     expects.refused_per_window_most = expects.refused_per_window_most.map(|most| most + 2);
     // What a lost state knew of the upstream's kind is found out again.
     expects.epochs_most = expects.epochs_most.map(|most| (most + 2) * 3);
+    if is_in_parts {
+        // However evenly calls are let out, those that the faults delay come to the upstream together with others.
+        expects.epochs_most = expects.epochs_most.map(|most| most + 2 * u64::from(run.windows));
+        expects.refused_most = expects.epochs_most.map(|most| most * u64::from(run.workers));
+    }
     (expects.utilisation_least, expects.jain_least) = (0.0, 0.0);
     expects.exact_at_rest = false;
     // Those who were cut off, and the wait for what a lost state forgot.
