@@ -152,8 +152,8 @@ local function weigh_limit(ctx, group, t, limit, cost)
     else
       t.bound(ahead > 0 and 0 or 1, 'probing', limit.name, probe_until(ctx, group))
     end
-    if limit.lost_until then
-      -- How much there is only the probe can tell.
+    if limit.lost_until and limit.lost_until > limit.lost_from then
+      -- How much there is only the probe can tell, which need not wait until what was forgotten weighs no more.
       return
     end
   end

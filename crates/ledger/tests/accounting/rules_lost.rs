@@ -7,7 +7,7 @@ use bursar_quota::{
 
 use crate::{
     bench::{Bench, budget, minute, settle},
-    words::{aligned, rate, read, says, slots},
+    words::{aligned, bucket, rate, read, says, slots},
 };
 
 /// A bench whose replica remembers what it is told.
@@ -114,6 +114,17 @@ fn a_probe_says_what_an_older_store_has_forgotten() {
     assert_eq!((decision.granted, decision.refusal.unwrap().reason), (1, Reason::Probing));
     bench.settled(read(probe, says(4, None)));
     assert_eq!(bench.try_take(5).1.granted, 4);
+}
+
+#[test]
+fn the_first_probe_of_a_bucket_that_was_lost_waits_for_what_refills() {
+    let (mut bench, spec) = remembering(reads(bucket(10, 0.5)));
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(9, None)));
+    bench.take(9);
+    bench.come_back(None, &spec);
+    // Empty when the last of the forgotten ones may have been sent; one refills in 2 s.
+    assert_eq!(bench.refused_until_exactly(Reason::Probing), 7001);
 }
 
 #[test]

@@ -204,7 +204,8 @@ async fn look(world: &Arc<World>, budget: usize, stopped: Duration, is_end: bool
 fn report(world: &Arc<World>, measured: Measured, foreign_seen: u64) -> Outcome {
     let (scenario, now) = (&world.scenario, world.now());
     let by_worker = world.accepted();
-    let tenants = usize::from(scenario.load.tenants.max(1));
+    // A tenant without a worker wants nothing.
+    let tenants = usize::from(scenario.load.tenants.max(1)).min(by_worker.len());
     let got: Vec<u64> = if tenants > 1 {
         (0..tenants).map(|tenant| by_worker.iter().skip(tenant).step_by(tenants).sum()).collect()
     } else {
