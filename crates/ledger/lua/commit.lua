@@ -2,7 +2,7 @@
 -- Invariant: no limit is granted beyond what its upstream would accept, inside no pause, and a commit that is sent
 -- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
 -- KEYS  spec  state  pause  use  wait  lease...  (a lease for each settle, renew and acquire group, in that order)
--- ARGV  budget  channel  replica  spec_version  waiting (callers)  jitter (0 to 1)  incarnation (that the replica remembers, or
+-- ARGV  budget  channel  replica  spec_version  callers (that wait)  jitter (0 to 1)  incarnation (that the replica remembers, or
 --   none)  sequence  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups), then
 --   a settle group: kind (not_sent, unclaimed, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
@@ -22,7 +22,7 @@
 
 args.begin()
 local budget_name, channel, replica = args.text(), args.text(), args.text()
-local spec_version, waiting, jitter = args.num(), args.num(), args.num()
+local spec_version, callers, jitter = args.num(), args.num(), args.num()
 local incarnation, seq, latest, earliest = args.text(), args.num(), args.optional(), args.optional()
 local settles, renews, acquires = args.num(), args.num(), args.num()
 
@@ -51,6 +51,7 @@ local ctx = {
   ahead = {},
   looks = {},
 }
+ctx.waiting = waiting.open(KEYS[5], replica, ctx.now)
 life.go_on(state, ctx.now, jitter)
 limits.load(state, budget, ctx.now)
 ctx.recovering = limits.is_recovering(budget)
@@ -109,27 +110,11 @@ for l = 1, #budget.limits do
     limit.alerted = nil
   end
   if limit.kind == 'adaptive' then
-    limit.busy = (ctx.refused or waiting > 0) and 1 or 0
+    limit.busy = (ctx.refused or callers > 0) and 1 or 0
   end
 end
 
--- Who else waits is told when something came free: ms after which a waiting replica that was not heard of is forgotten.
-local WAIT_KNOWN = 10000
-local others = hash.open(KEYS[5])
-local fields = hash.load_all(others)
-local somebody_waits = false
-for i = 1, #fields do
-  local _, _, till = string.find(others.have[fields[i]], '^%d+ (%d+)$')
-  if fields[i] == replica or not till or tonumber(till) <= ctx.now then
-    hash.put(others, fields[i], nil)
-  else
-    somebody_waits = true
-  end
-end
-if waiting > 0 then
-  hash.put(others, replica, int(waiting) .. ' ' .. int(ctx.now + WAIT_KNOWN))
-end
-if somebody_waits and ctx.freed then
+if ctx.waiting.is_anybody and ctx.freed then
   announce.say('wake')
 end
 
@@ -150,6 +135,6 @@ for i = 1, #lease_order do
 end
 pauses.flush(ctx.pauses)
 usage.flush(ctx.use)
-hash.flush(others)
+waiting.close(ctx.waiting, callers, budget.limits)
 hash.flush(state)
 return { settled, paused, renewed, decided, stand, remember }

@@ -11,6 +11,7 @@
 -- @include lib/spec
 -- @include lib/limits
 -- @include lib/pauses
+-- @include lib/waiting
 
 local budget, stored = spec.read(KEYS[1])
 if not budget then
@@ -60,8 +61,8 @@ local waits = {}
 local wait = hash.open(KEYS[5])
 local replicas = hash.load_all(wait)
 for i = 1, #replicas do
-  local _, _, callers, till = string.find(wait.have[replicas[i]], '^(%d+) (%d+)$')
-  if callers and tonumber(till) > now then
+  local callers = waiting.callers(wait.have[replicas[i]], now)
+  if callers then
     waits[#waits + 1] = replicas[i]
     waits[#waits + 1] = callers
   end

@@ -97,6 +97,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/slots",
     "lib/spec",
     "lib/usage",
+    "lib/waiting",
     "lib/window",
 ];
 

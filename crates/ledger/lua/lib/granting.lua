@@ -5,6 +5,7 @@
 -- @include lib/pauses
 -- @include lib/usage
 -- @include lib/life
+-- @include lib/waiting
 
 local granting = {}
 
@@ -42,13 +43,13 @@ end
 local function tally(group)
   local t = { may_go = group.count, binds = {} }
 
-  -- At most `most` may go, for `reason` (of `limit`), until `at` (nil: unknown).
-  function t.bound(most, reason, limit, at)
+  -- At most `most` may go, for `reason` (of `limit`), until `at` (nil: unknown). `is_behind`: others have waited longer.
+  function t.bound(most, reason, limit, at, is_behind)
     most = math.max(0, most)
     if most < t.may_go then
       t.may_go = most
     end
-    t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at }
+    t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at, is_behind = is_behind }
   end
 
   return t
@@ -164,13 +165,21 @@ local function weigh_limit(ctx, group, t, limit, cost)
   if ahead > 0 then
     t.bound(0, exhausted, limit.name, when)
   else
+    local left, left_till = waiting.left_to_others(ctx.waiting, limit)
     local fits = math.floor(open / weight)
+    local alone = fits
+    if fits > 0 then
+      fits = math.max(0, math.floor((open - left) / weight))
+    end
+    local is_behind = fits < alone
     if weight < cost then
       fits = math.min(fits, 1)
     end
     if fits < t.may_go or fits < group.count then
       local whole = math.floor(all / weight) > fits
-      t.bound(fits, whole and 'reserved' or exhausted, limit.name, when)
+      t.bound(fits, whole and 'reserved' or exhausted, limit.name, is_behind and function()
+        return math.min(left_till, ready_at(ctx, limit, group, weight + left, cost))
+      end or when, is_behind)
     end
   end
   local cap = limits.cap_for(limit, group.tenant)
@@ -207,6 +216,10 @@ local function refusal(t)
   return reason, limit, not never_known and longest or nil
 end
 
+local function is_used_up(bind)
+  return bind.reason == 'quota_exhausted' or bind.reason == 'concurrency_exhausted'
+end
+
 -- Takes what the refused ones wait for out of reach of those behind them: nobody overtakes in a limit that is used up.
 local function hold_back(ctx, group, t, left)
   for i = 1, #t.binds do
@@ -214,11 +227,27 @@ local function hold_back(ctx, group, t, left)
     if bind.most <= t.may_go and not t.is_never then
       for l = 1, #ctx.budget.limits do
         local limit = ctx.budget.limits[l]
-        local shared = bind.reason == 'quota_exhausted' or bind.reason == 'concurrency_exhausted'
-        if limit.name == bind.limit and shared then
+        if limit.name == bind.limit and is_used_up(bind) then
           ctx.ahead[l] = ctx.ahead[l] + left * limits.weigh(limit, group.costs[l])
         end
       end
+    end
+  end
+end
+
+-- Notes for the other replicas which limits served this one, and which it goes on waiting for.
+local function note_waiting(ctx, group, t)
+  local waits_for = {}
+  for i = 1, t.may_go < group.count and #t.binds or 0 do
+    local bind = t.binds[i]
+    if bind.limit and bind.most <= t.may_go and not t.is_never and (is_used_up(bind) or bind.is_behind) then
+      waits_for[bind.limit] = true
+    end
+  end
+  for l = 1, #ctx.budget.limits do
+    local limit, cost = ctx.budget.limits[l], group.costs[l]
+    if cost > 0 then
+      waiting.note(ctx.waiting, limit, t.may_go > 0, waits_for[limit.name] and limits.weigh(limit, cost) or nil)
     end
   end
 end
@@ -315,6 +344,7 @@ function granting.apply(ctx, group, lease_key)
     return again(ctx, group, l)
   end
   local t = weigh(ctx, group)
+  note_waiting(ctx, group, t)
   if t.may_go > 0 then
     l = grant(ctx, group, t, lease_key)
     -- What was looked at ahead is no longer so.

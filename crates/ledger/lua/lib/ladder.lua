@@ -170,6 +170,12 @@ function ladder.follow(limit, early, late, remaining, is_newest, now)
   ladder.note_steady(limit, remaining)
 end
 
+-- Nothing is known of what the followed end gives back: whoever came after it was named may have used it up.
+function ladder.forgo(limit)
+  limit.turn_at, limit.turn_late = nil, nil
+  limit.end_seen = limit.end_seen and 1
+end
+
 -- The moment from which one permit may find out what a followed end gave back; nil where none is to come.
 function ladder.turns_at(limit)
   return limit.turn_at or limit.end_seen == 2 and math.max(limit.end_late, limit.turn_late or 0) or nil

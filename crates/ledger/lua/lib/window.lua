@@ -153,6 +153,11 @@ local function pay(state, limit, cost, till, parties, now)
   end
 end
 
+-- Whether no permit that was granted later has been read.
+local function is_newer(limit, s)
+  return not limit.fresh_since or s.settled_then >= limit.fresh_since
+end
+
 local function settle_blind(state, limit, s, now)
   local till = s.moment + limit.window
   -- While ends are doubted, what was perhaps never sent weighs its whole time.
@@ -167,6 +172,10 @@ local function settle_blind(state, limit, s, now)
   pay(state, limit, s.charge, till, s.parties, now)
   if s.kind ~= 'lost' then
     ladder.remember(state, limit, s.charge, s.moment)
+  end
+  if not limit.is_aligned and is_newer(limit, s) then
+    -- It may have used up what the end gives back that the last reading named.
+    ladder.forgo(limit)
   end
   if limit.is_aligned and s.moment < (limit.edge_early or 0) then
     -- No reading of the current window counts what executed in an earlier one.
@@ -185,7 +194,7 @@ end
 -- The reading of the permit granted latest, less everything else settled since its grant. Answers whether it is this one.
 local function refresh(limit, s)
   limit.settled = limit.settled + s.charge
-  if not s.is_beyond and (not limit.fresh_since or s.settled_then >= limit.fresh_since) then
+  if not s.is_beyond and is_newer(limit, s) then
     limit.fresh = s.reading.last - (limit.settled - s.settled_then - s.charge_each)
     limit.fresh_since, limit.fresh_at = s.settled_then, s.answered_at
     return true
@@ -252,11 +261,16 @@ local function settle_sliding(state, limit, s, now)
   local r = s.reading
   pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
   charge_foreign(state, limit, s, now)
-  local is_newest = refresh(limit, s)
-  if is_newest then
+  local is_newest = is_newer(limit, s)
+  if refresh(limit, s) then
     limit.fresh_until = now + limit.window
-    -- It counts what an end that has passed gave back, whether it names one itself or not.
+  end
+  if is_newest then
+    -- It counts what an end that has passed gave back; and what it names itself, if it does, is to come.
     limit.turn_at = nil
+    if not r.late then
+      ladder.forgo(limit)
+    end
   end
   ladder.remember(state, limit, s.charge, s.moment)
   if r.late then

@@ -38,8 +38,13 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
         acquires: vec![again],
         ..commit.clone()
     };
+    let now = |alone: bool| world.store().would_answer(&spec.name, &asked, Duration::ZERO, alone);
+    if now(true).map(|reply| reply.decisions) != now(false).map(|reply| reply.decisions) {
+        // What is left to others who have waited longer is free when they have taken it, or do not come.
+        return;
+    }
     let granted = |ahead: Duration| {
-        let reply = world.store().would_answer(&spec.name, &asked, ahead)?;
+        let reply = world.store().would_answer(&spec.name, &asked, ahead, true)?;
         reply.decisions.first().map(|decision| decision.granted > 0)
     };
     let ms = Duration::from_millis(1);

@@ -141,17 +141,20 @@ impl Store {
         with(|machines| machines.vm.usage()).ok()
     }
 
-    /// What `commit` would be answered `ahead` from now if nothing else happened until then. Changes nothing. `None`: no
-    /// answer.
+    /// What `commit` would be answered `ahead` from now if nothing else happened until then; `alone`: and nobody else waited.
+    /// Changes nothing. `None`: no answer.
     pub(crate) fn would_answer(
         &self,
         budget: &BudgetName,
         commit: &Commit,
         ahead: Duration,
+        alone: bool,
     ) -> Option<CommitReply> {
         let (call, at) = (encode_commit(&self.keys, budget, commit, &Witness::default()), self.now() + ahead);
         let reply = with(|machines| {
-            let held = machines.vm.copy_of(&call.keys);
+            let is_kept = |key: &&Vec<u8>| !(alone && key.ends_with(b":wait"));
+            let kept: Vec<_> = call.keys.iter().filter(is_kept).cloned().collect();
+            let held = machines.vm.copy_of(&kept);
             machines.spare.restore(&held);
             let reply = machines.spare.run(scripts::commit(), &call, at);
             machines.spare.take_published();

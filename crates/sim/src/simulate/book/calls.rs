@@ -7,6 +7,9 @@ use bursar_quota::{LimitKind, SettleKind};
 use super::{Book, Executed, PermitKey};
 use crate::simulate::{invariants::Invariant, upstream::Answer};
 
+/// How far the store's clock may be ahead before the replicas find it out: as long as a call may be under way.
+const CLOCK_DOUBT: Duration = Duration::from_secs(2);
+
 /// A call that arrives under a permit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival<'a> {
@@ -119,7 +122,10 @@ impl Book {
         let budget = permit.budget;
         self.accounts[budget].held.push(key);
         self.accounts[budget].last_got = now;
-        let is_live = |key: &&PermitKey| self.permits.get(*key).is_some_and(|permit| permit.deadline > now);
+        // A store whose clock jumps is as far ahead as a call may be under way before the replicas find that out.
+        let early = if self.is_unsteady() { CLOCK_DOUBT } else { Duration::ZERO };
+        let is_live =
+            |key: &&PermitKey| self.permits.get(*key).is_some_and(|permit| permit.deadline > now + early);
         let held = self.accounts[budget].held.iter().filter(is_live).count() as u64;
         let limits = &self.scenario.budgets[budget].spec.limits;
         let at_once = limits.iter().filter(|limit| limit.classes.is_empty());

@@ -149,7 +149,8 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
         scenario.faults.events.push(FaultEvent { at, lasts: draws.ms(1000..=20_000), what });
     }
     scenario.faults.heal_at = scenario.faults.heal_at.max(moment(scenario, 750, Duration::ZERO));
-    let is_in_parts = scenario.budgets[0].upstream.rules.iter().any(|rule| matches!(rule.kind, RuleKind::Parts(_)));
+    let is_in_parts =
+        scenario.budgets[0].upstream.rules.iter().any(|rule| matches!(rule.kind, RuleKind::Parts(_)));
     let expects = &mut scenario.expects;
     expects.refused_most = expects.refused_most.map(|most| most + 4);
     expects.refused_per_window_most = expects.refused_per_window_most.map(|most| most + 2);

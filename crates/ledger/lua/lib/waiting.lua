@@ -1,0 +1,96 @@
+-- Replicas whose callers wait: how many do, and of which limits a replica has got nothing since when.
+-- A field a replica: `<callers> <known until>`, and ` <limit's key>=<since>,<until>,<weight>` for each limit that refused it.
+-- Invariant: whoever was refused by a limit PATIENCE longer than the asker finds what one of its calls weighs left there. A
+-- replica that is not heard of any more keeps nothing from anybody once its time is over.
+-- @include lib/hash
+
+local waiting = {}
+
+-- After so long a replica that was not heard of is forgotten: ms.
+local KNOWN = 10000
+-- What a replica waits for is left to it so long after it asked: ms. It asks every 5 s at least, and when it is woken.
+local LEFT = 6000
+-- How much longer another must have waited to come first: ms.
+local PATIENCE = 1000
+
+local function marks_of(text)
+  local marks = {}
+  for key, since, till, weight in string.gmatch(text, ' ([^ =]+)=(%d+),(%d+),(%d+)') do
+    marks[key] = { since = tonumber(since), till = tonumber(till), weight = tonumber(weight) }
+  end
+  return marks
+end
+
+-- Callers that wait at a replica, by its field; nil where it was not heard of.
+function waiting.callers(text, now)
+  local _, _, callers, till = string.find(text, '^(%d+) (%d+)')
+  return till and tonumber(till) > now and callers or nil
+end
+
+function waiting.open(wait_key, replica, now)
+  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false }
+  local replicas = hash.load_all(w.h)
+  for i = 1, #replicas do
+    local text = w.h.have[replicas[i]]
+    if not waiting.callers(text, now) then
+      hash.put(w.h, replicas[i], nil)
+    elseif replicas[i] == replica then
+      w.mine = marks_of(text)
+    else
+      w.is_anybody = true
+      w.others[#w.others + 1] = marks_of(text)
+    end
+  end
+  return w
+end
+
+local function since(w, limit)
+  local mark = w.mine[limit.key]
+  return mark and mark.till > w.now and mark.since or w.now
+end
+
+-- What is left of a limit to those that have waited longer, and until when at most.
+function waiting.left_to_others(w, limit)
+  local left, latest = 0, 0
+  for i = 1, #w.others do
+    local mark = w.others[i][limit.key]
+    if mark and mark.till > w.now and mark.since < since(w, limit) - PATIENCE then
+      left = left + mark.weight
+      latest = math.max(latest, mark.till)
+    end
+  end
+  return left, latest
+end
+
+-- Notes what became of a group that asked a limit: whether something was granted, and the weight that it was refused.
+function waiting.note(w, limit, is_served, weight)
+  local asked = w.asked[limit.key] or { is_served = false }
+  asked.is_served = asked.is_served or is_served
+  asked.weight = asked.weight or weight
+  w.asked[limit.key] = asked
+end
+
+-- Writes how many callers wait here now, and for what.
+function waiting.close(w, callers, limits_of_it)
+  if callers == 0 then
+    if w.h.have[w.replica] then
+      hash.put(w.h, w.replica, nil)
+    end
+  else
+    local text = int(callers) .. ' ' .. int(w.now + KNOWN)
+    for l = 1, #limits_of_it do
+      local limit = limits_of_it[l]
+      local asked, mark = w.asked[limit.key], w.mine[limit.key]
+      if asked then
+        mark = asked.weight and {
+          since = asked.is_served and w.now or since(w, limit), till = w.now + LEFT, weight = asked.weight,
+        }
+      end
+      if mark and mark.till > w.now then
+        text = text .. ' ' .. limit.key .. '=' .. int(mark.since) .. ',' .. int(mark.till) .. ',' .. int(mark.weight)
+      end
+    end
+    hash.put(w.h, w.replica, text)
+  end
+  hash.flush(w.h)
+end
