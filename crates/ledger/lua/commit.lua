@@ -59,7 +59,7 @@ for l = 1, #budget.limits do
   ctx.ahead[l] = 0
 end
 
--- Leases by key, each read once.
+-- Leases by key, each read once; false where there is none.
 local leases, lease_order = {}, {}
 
 function ctx.remember(lease_key, l)
@@ -70,13 +70,15 @@ function ctx.remember(lease_key, l)
 end
 
 function ctx.lease(lease_key)
-  if not leases[lease_key] then
+  if leases[lease_key] == nil then
     local l = lease.read(lease_key)
     if l then
       ctx.remember(lease_key, l)
+    else
+      leases[lease_key] = false
     end
   end
-  return leases[lease_key]
+  return leases[lease_key] or nil
 end
 
 local next_lease = 5

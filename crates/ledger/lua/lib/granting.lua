@@ -257,7 +257,7 @@ local function grant(ctx, group, t, lease_key)
   local l = {
     granted_at = now, send_by = now + send_within(ctx, group) + 1, deadline = now + group.ttl + 1,
     class = group.class, tenant = group.tenant, tier = group.tier, units = group.units,
-    probes = table.concat(t.probe_scopes, '\n'), by = ctx.replica,
+    probes = table.concat(t.probe_scopes, ','), by = ctx.replica,
   }
   lease.create(lease_key, l, count, now)
   if ctx.lease(lease_key) then

@@ -1,7 +1,9 @@
--- Leases: the permits of one acquire group, kept as one hash.
--- `bits` has a character a permit: `-` out, `s` settled, `n` not sent.
+-- Leases: the permits of one acquire group, kept as one text, whose parts are apart by blanks:
+--   bits granted_at send_by deadline kept_till class tenant tier units by again probes (scope,...), then on a line each
+--   what a permit weighs in a limit: key cost settled blind weighed is_probe, and the deadlines that were moved: @index deadline
+-- `bits` has a character a permit: `-` out, `s` settled, `n` not sent. `-` stands for a part that there is not.
 -- Invariant: a permit is settled at most once, and a lease whose permits were all not sent is as good as none.
--- @include lib/hash
+-- @include lib/number
 
 local lease = {}
 
@@ -10,80 +12,74 @@ local LATE = 600000
 -- A lease that is settled wholly is kept for those who settle again: ms.
 local AGAIN = 60000
 
+local HEAD = '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+) (%S+) (%d) (%S+)'
+
+local function present(part)
+  return part ~= '-' and part or ''
+end
+
+local function part_of(text)
+  return text ~= '' and text or '-'
+end
+
 function lease.read(lease_key)
-  local h = hash.open(lease_key)
-  hash.load_all(h)
-  if not h.have['bits'] then
+  local text = redis.call('GET', lease_key)
+  if not text then
     return nil
   end
-  return {
-    h = h,
-    granted_at = tonumber(h.have['granted_at']),
-    send_by = tonumber(h.have['send_by']),
-    deadline = tonumber(h.have['deadline']),
-    class = h.have['class'],
-    tenant = h.have['tenant'],
-    tier = h.have['tier'],
-    units = h.have['units'],
-    probes = h.have['probes'] or '',
-    by = h.have['by'],
-    bits = h.have['bits'],
+  local _, at, bits, granted_at, send_by, deadline, kept_till, class, tenant, tier, units, by, again, probes =
+    string.find(text, HEAD)
+  local l = {
+    key = lease_key, bits = bits, granted_at = tonumber(granted_at), send_by = tonumber(send_by),
+    deadline = tonumber(deadline), kept_till = tonumber(kept_till), class = class, tenant = tenant, tier = tier,
+    units = present(units), by = by, again = again == '1', probes = present(probes),
+    weights = {}, order = {}, moved = {},
   }
+  for name, numbers in string.gmatch(string.sub(text, at + 1), '\n(%S+) ([^\n]+)') do
+    local _, _, first, settled, blind, weighed, is_probe =
+      string.find(numbers, '^(%-?%d+) ?(%-?%d*) ?(%-?%d*) ?(%-?%d*) ?(%d?)')
+    if string.sub(name, 1, 1) == '@' then
+      l.moved[tonumber(string.sub(name, 2))] = tonumber(first)
+    else
+      l.order[#l.order + 1] = name
+      l.weights[name] = {
+        cost = tonumber(first), settled_then = tonumber(settled), blind_then = tonumber(blind),
+        weighed_then = tonumber(weighed), is_probe = is_probe == '1',
+      }
+    end
+  end
+  return l
 end
 
 -- Makes a lease of `count` permits.
 function lease.create(lease_key, l, count, now)
-  redis.call('DEL', lease_key)
-  l.h = hash.open(lease_key)
-  l.h.is_whole = true
-  l.bits = string.rep('-', count)
-  hash.put_int(l.h, 'granted_at', l.granted_at)
-  hash.put_int(l.h, 'send_by', l.send_by)
-  hash.put_int(l.h, 'deadline', l.deadline)
-  hash.put(l.h, 'class', l.class)
-  hash.put(l.h, 'tenant', l.tenant)
-  hash.put(l.h, 'tier', l.tier)
-  hash.put(l.h, 'units', l.units)
-  hash.put(l.h, 'probes', l.probes ~= '' and l.probes or nil)
-  hash.put(l.h, 'by', l.by)
-  hash.put(l.h, 'bits', l.bits)
-  l.lives = l.deadline - now + LATE
-  hash.put_int(l.h, 'kept_till', l.deadline + LATE)
+  l.key, l.bits = lease_key, string.rep('-', count)
+  l.kept_till = l.deadline + LATE
+  l.lives = l.kept_till - now
+  l.weights, l.order, l.moved = {}, {}, {}
+  l.is_changed = true
 end
 
 -- What a permit of the lease weighs in a limit, as kept with it.
 function lease.put_limit(l, limit, w)
-  hash.put_int(l.h, limit.key .. '|cost', w.cost)
-  hash.put_int(l.h, limit.key .. '|settled', w.settled_then)
-  hash.put_int(l.h, limit.key .. '|blind', w.blind_then)
-  hash.put_int(l.h, limit.key .. '|weighed', w.weighed_then)
-  hash.put(l.h, limit.key .. '|probe', w.is_probe and '1' or nil)
+  l.order[#l.order + 1] = limit.key
+  l.weights[limit.key] = w
 end
 
 function lease.get_limit(l, limit)
-  local cost = hash.num(l.h, limit.key .. '|cost')
-  if not cost then
-    return nil
-  end
-  return {
-    cost = cost,
-    settled_then = hash.num(l.h, limit.key .. '|settled'),
-    blind_then = hash.num(l.h, limit.key .. '|blind'),
-    weighed_then = hash.num(l.h, limit.key .. '|weighed'),
-    is_probe = hash.text(l.h, limit.key .. '|probe') == '1',
-  }
+  return l.weights[limit.key]
 end
 
 -- The deadline of one of its permits.
 function lease.deadline_of(l, index)
-  return hash.num(l.h, 'deadline:' .. int(index)) or l.deadline
+  return l.moved[index] or l.deadline
 end
 
 function lease.set_deadline(l, index, deadline, now)
-  local kept_till = math.max(hash.num(l.h, 'kept_till') or 0, deadline + LATE)
-  hash.put_int(l.h, 'deadline:' .. int(index), deadline)
-  hash.put_int(l.h, 'kept_till', kept_till)
-  l.lives = kept_till - now
+  l.moved[index] = deadline
+  l.kept_till = math.max(l.kept_till, deadline + LATE)
+  l.lives = l.kept_till - now
+  l.is_changed = true
 end
 
 -- The state of one of its permits: `-`, `s`, `n`; or nil where there is no such permit.
@@ -97,7 +93,7 @@ function lease.set_bits(l, indexes, bit)
     local at = indexes[i] + 1
     l.bits = string.sub(l.bits, 1, at - 1) .. bit .. string.sub(l.bits, at + 1)
   end
-  hash.put(l.h, 'bits', l.bits)
+  l.is_changed = true
   if not string.find(l.bits, '-', 1, true) then
     l.lives = AGAIN
   end
@@ -105,21 +101,47 @@ end
 
 -- Notes that a lease that was there was asked for: whoever asked may hold its permits now.
 function lease.ask_again(l)
-  hash.put(l.h, 'again', '1')
+  l.is_changed = l.is_changed or not l.again
+  l.again = true
 end
 
 function lease.was_asked_again(l)
-  return hash.text(l.h, 'again') == '1'
+  return l.again
 end
 
 function lease.was_used(l)
   return string.find(l.bits, '[-s]') ~= nil
 end
 
+local function text_of(l)
+  local parts = {
+    table.concat({
+      l.bits, int(l.granted_at), int(l.send_by), int(l.deadline), int(l.kept_till), l.class, l.tenant, l.tier,
+      part_of(l.units), l.by, l.again and '1' or '0', part_of(l.probes),
+    }, ' '),
+  }
+  for i = 1, #l.order do
+    local w = l.weights[l.order[i]]
+    parts[#parts + 1] = table.concat({
+      l.order[i], int(w.cost), int(w.settled_then), int(w.blind_then), int(w.weighed_then), w.is_probe and '1' or '0',
+    }, ' ')
+  end
+  for index = 0, #l.bits - 1 do
+    if l.moved[index] then
+      parts[#parts + 1] = '@' .. int(index) .. ' ' .. int(l.moved[index])
+    end
+  end
+  return table.concat(parts, '\n')
+end
+
 function lease.flush(l)
-  hash.flush(l.h)
+  if not l.is_changed then
+    return
+  end
+  local lease_key = l.key
   if l.lives then
-    local lease_key = l.h.key
-    redis.call('PEXPIRE', lease_key, int(l.lives))
+    redis.call('SET', lease_key, text_of(l), 'PX', int(l.lives))
+  else
+    redis.call('SET', lease_key, text_of(l), 'KEEPTTL')
   end
 end

@@ -125,7 +125,7 @@ local function till(ctx, group)
 end
 
 local function each_probe(l, act)
-  for scope in string.gmatch(l.probes, '[^\n]+') do
+  for scope in string.gmatch(l.probes, '[^,]+') do
     act(scope)
   end
 end

@@ -50,8 +50,10 @@ fn command(random: &mut SmallRng) -> Vec<String> {
         0 => "GET",
         1 => {
             words.push(word(random));
-            if random.random_bool(0.5) {
-                words.extend(["PX".into(), "100000".into()]);
+            match random.random_range(0..3) {
+                0 => words.extend(["PX".into(), "100000".into()]),
+                1 => words.push("KEEPTTL".into()),
+                _ => {}
             }
             "SET"
         }

@@ -28,10 +28,11 @@ pub(super) fn get<'a>(space: &'a mut Keyspace, args: &[&[u8]]) -> Answer<'a> {
     }
 }
 
-/// `SET key value [PX ms]`; no other option.
+/// `SET key value [PX ms | KEEPTTL]`; no other option.
 pub(super) fn set<'a>(space: &'a mut Keyspace, args: &[&[u8]]) -> Answer<'a> {
     let expires = match &args[2..] {
         [] => None,
+        [option] if option.eq_ignore_ascii_case(b"KEEPTTL") => space.expiry(args[0]).flatten(),
         [option, span] if option.eq_ignore_ascii_case(b"PX") => {
             let span = integer(span).ok_or(NOT_AN_INTEGER)?;
             let at = u64::try_from(span).ok().filter(|span| *span > 0).and_then(|span| deadline(space, span));
