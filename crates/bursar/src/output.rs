@@ -19,6 +19,12 @@ pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     line(&value.to_string())
 }
 
+/// Writes one JSON object, its fields in the order in which they are declared.
+pub(crate) fn json_of(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|error| Failure::doing("writing JSON", error))?;
+    line(&text)
+}
+
 /// Writes one line to standard error; if that is closed, there is nobody to tell.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

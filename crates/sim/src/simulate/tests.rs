@@ -234,6 +234,7 @@ impl Told {
             body: Vec::new(),
             costs: Vec::new(),
             readings_sent: false,
+            tells_until: refused.is_some_and(|seconds| !seconds.is_empty()),
         };
         self.book.arrived(self.now, &Arrival { key: (LeaseId(lease), 0), answer: &answer, units: &[] });
     }

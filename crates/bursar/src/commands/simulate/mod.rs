@@ -189,7 +189,7 @@ fn save(file: &PathBuf, lines: &[String]) -> Outcome {
 
 fn tell(args: &Args, report: &Report) -> Outcome {
     if args.json {
-        return output::json(&json!(report));
+        return output::json_of(report);
     }
     let share = |share: f64| format!("{:.2} %", (share * 10_000.0).floor() / 100.0);
     let rows = [

@@ -40,8 +40,7 @@ impl Book {
         permit.counted = units.to_vec();
         permit.secondary = secondary;
         permit.stay_away = (!answer.accepted).then(|| stay_away(answer)).flatten().map(|span| now + span);
-        let retry = answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
-        permit.response_tells = retry || answer.readings_sent || !answer.body.is_empty();
+        permit.response_tells = answer.tells_until;
         let given_back = matches!(permit.settled, Some(SettleKind::NotSent | SettleKind::Unclaimed));
         let (deadline, granted_at) = (permit.deadline, permit.granted_at);
         if given_back {

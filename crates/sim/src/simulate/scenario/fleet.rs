@@ -14,13 +14,14 @@ pub(super) fn spikes(draws: &mut Draws, run: &Run) -> Scenario {
     let end = scenario.span();
     let mut window = Duration::ZERO;
     while scenario.from + window < end {
-        // From any moment of a window to the latter half of another.
-        let from = scenario.from + window + draws.part(MINUTE, 0..=800);
+        // From a moment that leaves time enough to use a window up, to the latter half of another.
+        let from = scenario.from + window + draws.part(MINUTE, 0..=600);
         let to = scenario.from + window + MINUTE * draws.small(1..=3) + draws.part(MINUTE, 500..=950);
         if from < end {
             scenario.load.spikes.push((from, to.min(end)));
         }
-        window = (to - scenario.from) + MINUTE * draws.small(1..=2);
+        // Who waited still calls, in the window after it.
+        window = (to - scenario.from) + MINUTE * draws.small(2..=3);
         let whole = window.as_millis() / MINUTE.as_millis();
         window = MINUTE * u32::try_from(whole).unwrap_or(u32::MAX);
     }

@@ -154,13 +154,13 @@ fn late_as(draws: &mut Draws, run: &Run, declared: Declared) -> Scenario {
 pub(super) fn first_call(draws: &mut Draws, run: &Run) -> Scenario {
     let minute = OneLimit::minute(draws);
     let mut scenario = OneLimit { kind: RuleKind::FirstCall, ..minute }.world(draws, run);
-    // Demand for some windows, then none for one to two.
+    // Demand for some windows, then none for two to three: who waited still calls, and begins a window that is over then.
     let mut at = Duration::ZERO;
     while at < scenario.span() {
         // Windows follow each other from the first call on, each a little later than the one before.
         let to = at + MINUTE * draws.small(3..=6) - draws.ms(10_000..=30_000);
         scenario.load.spikes.push((at, to.min(scenario.span())));
-        at = to + draws.ms(65_000..=120_000);
+        at = to + draws.ms(125_000..=180_000);
     }
     scenario
 }

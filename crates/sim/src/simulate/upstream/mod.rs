@@ -23,7 +23,7 @@ use self::{
     shadow::Shadow,
     spell::{Line, Moment, Told},
 };
-use super::plan::{RetryAfter, START_UNIX, Style, UpstreamPlan};
+use super::plan::{Body, Noise, RetryAfter, START_UNIX, Style, UpstreamPlan};
 use crate::model::Concurrency;
 
 /// What refuses a call that all rules have room for.
@@ -66,6 +66,8 @@ pub struct Answer {
     pub costs: Vec<(String, u64)>,
     /// Whether it carries readings, with nothing wrong.
     pub readings_sent: bool,
+    /// Whether a refusal says, in whatever way, until when to stay away; or may seem to, having wrong headers.
+    pub tells_until: bool,
 }
 
 /// How one rule stands in truth.
@@ -186,7 +188,10 @@ impl Upstream {
                 rule.refused += 1;
             }
         }
-        self.accepted += main;
+        let is_wanted = |(from, to): &(Duration, Duration)| (*from..*to).contains(&now);
+        if self.plan.demand.is_empty() || self.plan.demand.iter().any(is_wanted) {
+            self.accepted += main;
+        }
     }
 
     /// Whether a call is refused for a reason of its own; and until when it says so.
@@ -215,7 +220,7 @@ impl Upstream {
         if !happens(&mut self.rng, self.plan.noise.undated) {
             push("Date", spell::http_date(moment.unix));
         }
-        let mut body = Vec::new();
+        let (mut body, mut tells_until) = (Vec::new(), false);
         if let Some(by) = refused_by.as_deref() {
             let omitted = happens(&mut self.rng, refusal.omitted) || (by == SECONDARY && wait.is_none());
             let how = if omitted { RetryAfter::Absent } else { refusal.retry_after };
@@ -225,6 +230,10 @@ impl Upstream {
             }
             let told = full.map(|rule| Told::of(&mut self.rules[rule], now));
             let after = (how != RetryAfter::Absent).then_some(after);
+            // What has nothing left says when it will have; and a body may name the window.
+            let by_readings = is_told && (full.is_some() || self.plan.noise != Noise::default());
+            let by_body = refusal.body == Body::RateLimitExceeded && told.is_some();
+            tells_until = after.is_some() || by_readings || by_body;
             body = spell::body(refusal.body, by, told.as_ref(), after);
         } else if self.plan.noise.retry_after_always {
             let reset = self.rules.first_mut().and_then(|rule| rule.model.named_reset(now));
@@ -240,6 +249,7 @@ impl Upstream {
             body,
             costs: call.units.iter().filter(told).cloned().collect(),
             readings_sent: is_told && whole,
+            tells_until,
             refused_by,
         }
     }
