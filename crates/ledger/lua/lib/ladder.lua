@@ -172,7 +172,7 @@ end
 
 -- Nothing is known of what the followed end gives back: whoever came after it was named may have used it up.
 function ladder.forgo(limit)
-  limit.turn_at, limit.turn_late = nil, nil
+  limit.turn, limit.turn_at, limit.turn_late = nil, nil, nil
   limit.end_seen = limit.end_seen and 1
 end
 

@@ -221,8 +221,8 @@ local function meet_end(state, limit, early, late, now)
     limit.end_early, limit.end_late = early, late
     drop_out(state, limit, now)
   elseif late < limit.end_early then
-    -- Its window is over, unless its end is ahead as well: two ends ahead cannot be, one of them is not one.
-    return nil, early > now
+    -- Its window is over, unless it would have ended within the current one: one of the two is no end.
+    return nil, early > limit.end_late - limit.window
   else
     limit.end_early = math.max(limit.end_early, early)
     limit.end_late = math.min(limit.end_late, late)
@@ -267,7 +267,7 @@ local function settle_sliding(state, limit, s, now)
   end
   if is_newest then
     -- It counts what an end that has passed gave back; and what it names itself, if it does, is to come.
-    limit.turn_at = nil
+    limit.turn, limit.turn_at = nil, nil
     if not r.late then
       ladder.forgo(limit)
     end

@@ -256,21 +256,27 @@ fn a_reading_after_a_followed_end_counts_what_it_gave_back() {
 fn what_was_sent_since_an_end_was_named_may_have_used_up_what_it_gives_back() {
     let beyond = says(9, Some((50_000, 50_001)));
     for (what, expected) in [("not sent", 1), ("lost", 0), ("unread", 0), ("no end", 0), ("beyond", 0)] {
-        let mut bench = bench(minute(3));
-        let leases = [bench.take(1), bench.take(1), bench.take(1)];
-        for (lease, remaining) in leases.into_iter().zip([1, 0]) {
-            let reading = until(&bench, remaining, 30_000);
-            bench.settled(read(lease, reading));
+        for is_known_late in [false, true] {
+            let mut bench = bench(minute(3));
+            let leases = [bench.take(1), bench.take(1), bench.take(1)];
+            for (lease, remaining) in leases.into_iter().zip([1, 0]) {
+                let reading = until(&bench, remaining, 30_000);
+                bench.settled(read(lease, reading));
+            }
+            if is_known_late {
+                bench.now = START + 30_002;
+                bench.commit(Vec::new(), Vec::new());
+            }
+            bench.settled(match what {
+                "not sent" => settle(leases[2], SettleKind::NotSent),
+                "lost" => lost(leases[2]),
+                "unread" => settle(leases[2], SettleKind::Accepted),
+                "no end" => read(leases[2], says(0, None)),
+                _ => read(leases[2], beyond.clone()),
+            });
+            bench.now = START + 30_002;
+            assert_eq!(bench.try_take(1).1.granted, expected, "{what}, {is_known_late}");
         }
-        bench.settled(match what {
-            "not sent" => settle(leases[2], SettleKind::NotSent),
-            "lost" => lost(leases[2]),
-            "unread" => settle(leases[2], SettleKind::Accepted),
-            "no end" => read(leases[2], says(0, None)),
-            _ => read(leases[2], beyond.clone()),
-        });
-        bench.now = START + 30_002;
-        assert_eq!(bench.try_take(1).1.granted, expected, "{what}");
     }
 }
 

@@ -230,6 +230,16 @@ fn a_late_reading_of_the_window_before_says_nothing_of_this_one() {
 }
 
 #[test]
+fn an_end_within_the_current_window_is_none_and_its_call_is_charged() {
+    let mut bench = ends(29_000, 30_000);
+    bench.now += 5000;
+    let lease = bench.take(1);
+    // It may have passed already; but then the window's own end would be a minute after it.
+    bench.settled(read(lease, says(8, Some((-200, 400)))));
+    assert_eq!(bench.available(), 8);
+}
+
+#[test]
 fn a_later_end_shows_that_the_window_is_over() {
     let mut bench = ends(2000, 10_000);
     bench.now += 5000;
