@@ -63,6 +63,11 @@ fn patient() -> AcquireOptions {
     AcquireOptions::new(BUDGET).max_wait(Duration::ZERO).deadline(Duration::from_secs(15))
 }
 
+/// One that does not try again for long.
+fn hasty() -> AcquireOptions {
+    AcquireOptions::new(BUDGET).max_wait(Duration::ZERO).deadline(Duration::from_secs(2))
+}
+
 /// The first permit that is granted so, tried for until the replica has found that the store is away.
 async fn first_rationed(client: &Client) -> Permit {
     let asked = async {
@@ -83,8 +88,7 @@ async fn the_rest(client: &Client) -> Vec<Permit> {
     let mut permits = Vec::new();
     loop {
         // Beyond its part a replica says what it says without a ration: the store is away.
-        let options = AcquireOptions::new(BUDGET).max_wait(Duration::ZERO).deadline(Duration::from_secs(2));
-        match client.acquire(options).await {
+        match client.acquire(hasty()).await {
             Ok(permit) => {
                 assert!(permit.is_rationed());
                 permits.push(permit);
@@ -191,7 +195,7 @@ async fn a_refusal_of_the_upstream_and_the_end_of_its_time_end_it() {
     let began = Instant::now();
     let over = async {
         loop {
-            match cluster.clients[1].acquire(patient()).await {
+            match cluster.clients[1].acquire(hasty()).await {
                 Ok(permit) => permit.not_sent().await.map(drop).unwrap(),
                 Err(error) => {
                     assert!(matches!(error, AcquireError::Failed(_)), "{error:?}");

@@ -108,8 +108,9 @@ impl Bars {
             // Nothing is known: time alone does not help.
             Reason::Probing => of_limit(self, FOR_GOOD),
             Reason::QuotaExhausted => of_limit(self, at),
-            Reason::ConcurrencyExhausted if refusal.retry_after.is_some() => of_limit(self, at),
             Reason::UnknownBudget => self.budget(FOR_GOOD),
+            // The time of a slot is when its holder must have settled, at the latest: it may be free this moment, and the
+            // store cannot be told.
             Reason::ConcurrencyExhausted
             | Reason::Reserved
             | Reason::TenantCapped
@@ -206,6 +207,7 @@ mod tests {
             (refusal(Reason::QuotaExhausted, Some("w"), Some(5)), in_5, None),
             (refusal(Reason::QuotaExhausted, Some("w"), None), Some(FOR_GOOD), None),
             (refusal(Reason::ConcurrencyExhausted, Some("c"), None), None, None),
+            (refusal(Reason::ConcurrencyExhausted, Some("c"), Some(5)), None, None),
             (refusal(Reason::TenantCapped, Some("w"), Some(5)), None, None),
         ];
         for (refusal, of_window, of_slots) in table {

@@ -189,8 +189,10 @@ impl Coordinator {
 
     /// Whether callers can be served now: the ledger can be written, or a budget's ration is in force.
     pub async fn ready(&self) -> Result<(), LedgerError> {
-        let ready = self.inner.core.ledger.ready().await;
-        if self.inner.core.rationing.load(Ordering::Relaxed) > 0 { Ok(()) } else { ready }
+        if self.inner.core.rationing.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        self.inner.core.ledger.ready().await
     }
 
     /// Registers what this coordinator counts; the names have no prefix of their own.

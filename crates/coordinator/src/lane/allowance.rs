@@ -66,6 +66,11 @@ impl Allowance {
         })
     }
 
+    /// Whether any limit is of what is under way at once.
+    pub(super) fn has_slots(&self) -> bool {
+        self.shares.iter().any(|share| matches!(share.use_of, Use::Slots { .. }))
+    }
+
     /// Notes that so many calls of these costs were granted.
     pub(super) fn grant(&mut self, costs: &[u64], count: u64, now: Duration) {
         for (share, cost) in self.shares.iter_mut().zip(costs) {

@@ -250,9 +250,10 @@ impl Run {
         }
         self.untell(&flight, lost);
         if lost && self.lose() {
-            // Who waits need not wait for what the lost commit gave: that is given back once the ledger answers.
-            self.give_up_doubt();
-            if let Some(batch) = flight.batch.take() {
+            // Who waits need not wait for what the lost commit gave: that is given back once the ledger answers. What it
+            // gave must be remembered for it: where there is no room they wait on.
+            let room = |run: &Self| run.orphans.len() <= MAX_ORPHANS - MAX_GROUPS;
+            if let Some(batch) = flight.batch.take_if(|_| room(self)) {
                 self.queues.put_back(&batch.waiters);
                 self.give_up(&batch);
             }

@@ -48,7 +48,7 @@ impl Rations {
     }
 
     fn room_for(&mut self, costs: &[u64], now: Duration) -> u64 {
-        let out = self.out(costs.len(), now);
+        let out = if self.allowance.has_slots() { self.out(costs.len(), now) } else { Vec::new() };
         let room = self.room();
         self.allowance.fits(costs, &out, room, now)
     }
@@ -131,7 +131,7 @@ impl Run {
         if store_back {
             tracing::info!(%budget, granted, "the store answers again: the ration ends");
         } else {
-            tracing::warn!(%budget, granted, "the ration's time is over: refusing until the store answers");
+            tracing::warn!(%budget, granted, "the ration is over: refusing until the store answers");
         }
         self.core.rationing.fetch_sub(1, Ordering::Relaxed);
         self.core.metrics.rationing(budget, -1);
@@ -151,7 +151,12 @@ impl Run {
             return;
         }
         if !self.begin_ration(now) {
-            return self.end_ration(false);
+            // While the specification is being read again nobody knows yet.
+            let unsure = self.reading.is_some() && self.ration_ends().is_some_and(|ends| now < ends);
+            if !unsure {
+                self.end_ration(false);
+            }
+            return;
         }
         if self.queues.len() > 0
             && let Some(view) = self.view.clone()
@@ -199,6 +204,10 @@ impl Run {
             self.queues.hold(&short, now + STEP);
         }
         drop(answers);
+        if self.flights.is_empty() && self.down.as_ref().is_none_or(|down| now >= down.until) {
+            // It is time to ask the ledger for those for whom there was nothing: else nobody would find that it is back.
+            self.queues.bump();
+        }
         self.core.metrics.rationed(&lane.name, self.rations.granted - before);
         self.take_unsent(unclaimed);
     }

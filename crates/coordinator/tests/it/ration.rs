@@ -146,8 +146,11 @@ async fn an_adaptive_rate_gives_its_part_of_the_least() {
     let _first = coordinator.acquire(ask()).await;
     ledger.cut(true);
     assert_eq!(burst(&coordinator, 5).await.len(), 0);
-    sleep(secs(10)).await;
+    // One in ten seconds, and a moment for what is not exact in a double.
+    sleep(ms(10_001)).await;
     assert_eq!(burst(&coordinator, 5).await.len(), 1);
+    sleep(secs(60)).await;
+    assert_eq!(burst(&coordinator, 5).await.len(), 1, "no more than one is saved up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,4 +330,35 @@ async fn a_caller_who_went_away_leaves_no_slot_behind() {
     settle_down().await;
     coordinator.settle(not_sent(&held[0])).await.unwrap();
     assert_eq!(burst(&coordinator, 3).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_finds_the_store_back_though_nothing_was_rationed() {
+    // Of one at once a third is nothing, so that nothing is to be told when the store is back.
+    let limits = vec![limit("c", at_once(1)), limit("w", window(90, secs(9)))];
+    let (world, ledger, coordinator) = lost(limits, 1.0).await;
+    let first = spawn(&coordinator, patient(secs(60))).await;
+    let second = spawn(&coordinator, patient(secs(60))).await;
+    sleep(secs(10)).await;
+    assert!(!first.is_finished() && !second.is_finished());
+    ledger.cut(false);
+    let back = world.clock.monotonic();
+    let granted = first.await.unwrap().unwrap();
+    assert!(!granted.rationed && world.clock.monotonic() - back <= secs(1));
+    coordinator.settle(not_sent(&granted)).await.unwrap();
+    assert!(!second.await.unwrap().unwrap().rationed);
+    assert_eq!(world.ledger.counts().2, 1, "nothing is held for nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_ran_unheard_holds_nothing_for_nobody() {
+    let world = World::new(&[rationed(vec![limit("w", window(100, secs(20)))], 0.3)]);
+    let coordinator = world.replica("r1");
+    let _first = coordinator.acquire(ask()).await.unwrap();
+    world.ledger.fault(crate::fake::Fault::After(ms(500)));
+    let granted = coordinator.acquire(patient(secs(5))).await.unwrap();
+    assert!(granted.rationed, "it need not wait for the store");
+    sleep(secs(3)).await;
+    let (in_all, not_sent, out) = world.ledger.counts();
+    assert_eq!((in_all - not_sent, out), (2, 2), "what the lost commit gave is given back, and the ration is known");
 }
