@@ -181,6 +181,7 @@ async fn a_store_that_stops_is_rationed_and_then_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "real time is what is tested here")]
 async fn a_refusal_of_the_upstream_and_the_end_of_its_time_end_it() {
     let mut cluster = cluster(Duration::from_secs(8)).await;
     cluster.redis.kill();

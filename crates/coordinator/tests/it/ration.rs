@@ -360,5 +360,9 @@ async fn a_commit_that_ran_unheard_holds_nothing_for_nobody() {
     assert!(granted.rationed, "it need not wait for the store");
     sleep(secs(3)).await;
     let (in_all, not_sent, out) = world.ledger.counts();
-    assert_eq!((in_all - not_sent, out), (2, 2), "what the lost commit gave is given back, and the ration is known");
+    assert_eq!(
+        (in_all - not_sent, out),
+        (2, 2),
+        "what the lost commit gave is given back, and the ration is known"
+    );
 }
