@@ -34,6 +34,7 @@ fn docker(words: &[&str]) -> String {
 /// The services, under a name that nobody else uses and on free ports; taken down at the latest when it is dropped.
 struct Project {
     name: String,
+    profile: Option<&'static str>,
 }
 
 impl Project {
@@ -42,13 +43,21 @@ impl Project {
         let mut parts = compose.split(' ');
         let mut command = Command::new(parts.next().unwrap());
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose.yaml");
-        command.args(parts).arg("--file").arg(file).args(["--project-name", &self.name]).args(words);
+        command.args(parts).arg("--file").arg(file).args(["--project-name", &self.name]);
+        command.args(self.profile.iter().flat_map(|profile| ["--profile", profile])).args(words);
         let ports = [
             "BURSAR_A_GRPC_PORT",
             "BURSAR_A_ADMIN_PORT",
             "BURSAR_B_GRPC_PORT",
             "BURSAR_B_ADMIN_PORT",
             "UPSTREAM_PORT",
+            "CLUSTER_A_GRPC_PORT",
+            "CLUSTER_A_ADMIN_PORT",
+            "CLUSTER_B_GRPC_PORT",
+            "CLUSTER_B_ADMIN_PORT",
+            "CLUSTER_C_GRPC_PORT",
+            "CLUSTER_C_ADMIN_PORT",
+            "CLUSTER_UPSTREAM_PORT",
         ];
         command.envs(ports.map(|port| (port, "0")));
         command
@@ -89,28 +98,41 @@ impl Drop for Project {
     }
 }
 
-#[test]
-fn the_fleet_of_the_compose_file_is_never_refused() {
-    let project = Project { name: format!("bursar-test-{}", std::process::id()) };
-    // The conditions hold the fleet back until the replicas are ready, and those until Redis is.
-    project.run(&["up", "--detach", "--no-build"]);
+/// Brings up what `fleet` needs and waits for its end; then every replica is well and the upstream has refused nothing.
+fn is_never_refused(project: &Project, up: &[&str], fleet: &str, replicas: &[&str], upstream: &str) {
+    // The conditions hold the fleet back until the replicas are ready, and those until their store is.
+    project.run(&[&["up", "--detach", "--no-build"], up].concat());
 
-    let fleet = project.run(&["ps", "--all", "--quiet", "fleet"]);
-    let code = docker(&["wait", &fleet]);
+    let container = project.run(&["ps", "--all", "--quiet", fleet]);
+    let code = docker(&["wait", &container]);
     assert_eq!(code, "0", "{}", project.run(&["logs"]));
 
-    for replica in ["bursar-a", "bursar-b"] {
+    for replica in replicas {
         for page in ["/healthz", "/readyz"] {
             assert_eq!(project.page(replica, "7412", page).0, "200", "{replica}{page}");
         }
         let (_, metrics) = project.page(replica, "7412", "/metrics");
         assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     }
-    let (_, truth) = project.page("upstream", "8080", "/__truth");
+    let (_, truth) = project.page(upstream, "8080", "/__truth");
     let truth: Value = serde_json::from_str(&truth).unwrap();
     assert!(truth["accepted"].as_u64() >= Some(10), "{truth}");
     assert_eq!(truth["refused"].as_u64(), Some(0), "{truth}");
 
     project.run(&["down", "--volumes", "--remove-orphans"]);
     assert_eq!(project.left(), "");
+}
+
+#[test]
+fn the_fleet_of_the_compose_file_is_never_refused() {
+    let project = Project { name: format!("bursar-test-{}", std::process::id()), profile: None };
+    is_never_refused(&project, &[], "fleet", &["bursar-a", "bursar-b"], "upstream");
+}
+
+#[test]
+fn the_fleet_of_the_cluster_profile_is_never_refused() {
+    let name = format!("bursar-cluster-{}", std::process::id());
+    let project = Project { name, profile: Some("cluster") };
+    let replicas = ["cluster-a", "cluster-b", "cluster-c"];
+    is_never_refused(&project, &["cluster-fleet"], "cluster-fleet", &replicas, "cluster-upstream");
 }

@@ -93,6 +93,7 @@ pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) ->
         send_within_ms: 5_000,
         deadline_ms: 60_000,
         waited_ms: 0,
+        rationed: false,
     };
     let incoming = TcpListenerStream::new(listener).map(|stream| {
         // A peer that is gone already shows soon enough.

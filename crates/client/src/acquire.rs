@@ -131,7 +131,7 @@ fn receive(
     let ticket = Ticket::new(link.clone(), options.budget().to_owned(), granted.permit_id);
     let send_within = Duration::from_millis(granted.send_within_ms);
     let deadline = Duration::from_millis(granted.deadline_ms);
-    Permit::new(ticket, made, send_within, deadline, waited)
+    Permit::new(ticket, made, send_within, deadline, waited, granted.rationed)
 }
 
 impl Permit {

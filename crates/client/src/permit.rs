@@ -35,6 +35,7 @@ pub struct Permit {
     send_within: Duration,
     deadline: Duration,
     waited: Duration,
+    rationed: bool,
 }
 
 /// What a settlement and the acquire that it rode on did.
@@ -55,15 +56,16 @@ impl Permit {
         send_within: Duration,
         deadline: Duration,
         waited: Duration,
+        rationed: bool,
     ) -> Self {
-        Self { ticket, made, send_within, deadline, waited }
+        Self { ticket, made, send_within, deadline, waited, rationed }
     }
 
     /// A permit that was acquired elsewhere, to be settled here. It cannot be sent any more.
     pub(crate) fn adopted(link: Link, budget: String, permit_id: String) -> Self {
         let made = link.core().now();
         let ticket = Ticket::new(link, budget, permit_id);
-        Self::new(ticket, made, Duration::ZERO, Duration::ZERO, Duration::ZERO)
+        Self::new(ticket, made, Duration::ZERO, Duration::ZERO, Duration::ZERO, false)
     }
 
     pub(crate) fn into_ticket(self) -> Ticket {
@@ -83,6 +85,11 @@ impl Permit {
     /// How long the acquire waited in Bursar.
     pub fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// Whether the replica could not reach the store and granted it by the budget's ration.
+    pub fn is_rationed(&self) -> bool {
+        self.rationed
     }
 
     fn left(&self, span: Duration) -> Duration {

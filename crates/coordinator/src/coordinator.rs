@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     Acquire, AcquireError, Config, CoordinatorError, Granted, Renew, Settle, SettleReport, Watcher, acquire,
-    core::Core, events, metrics::StoreCollector, settle,
+    bars::FOR_GOOD, core::Core, events, metrics::StoreCollector, settle,
 };
 
 /// How long those who were in a commit when a drain's bound passed are given for their answer.
@@ -62,7 +62,7 @@ impl Coordinator {
     ) -> Self {
         let (watchers, _) = broadcast::channel(config.watch_capacity.max(1));
         let events = watchers.downgrade();
-        let core = Arc::new(Core::new(ledger, profiles, clock, config));
+        let core = Arc::new(Core::new(ledger, profiles, clock, config, events.clone()));
         core.handle.spawn(events::listen(Arc::clone(&core), watchers));
         Self { inner: Arc::new(Inner { core, events }) }
     }
@@ -131,13 +131,19 @@ impl Coordinator {
         name: &BudgetName,
         span: Option<Duration>,
     ) -> Result<(), CoordinatorError> {
-        self.inner.core.ledger.pause(name, span).await.map_err(asked)
+        self.inner.core.ledger.pause(name, span).await.map_err(asked)?;
+        if let Some(lane) = self.inner.core.find_lane(name) {
+            let now = self.inner.core.clock.monotonic();
+            lane.spec.bars().scope("operator", span.map_or(FOR_GOOD, |span| now.saturating_add(span)));
+        }
+        Ok(())
     }
 
     /// Ends all pauses of a budget, the upstream's as well.
     pub async fn resume_budget(&self, name: &BudgetName) -> Result<(), CoordinatorError> {
         self.inner.core.ledger.resume(name).await.map_err(asked)?;
         if let Some(lane) = self.inner.core.find_lane(name) {
+            lane.spec.bars().resume_all();
             lane.wake();
         }
         Ok(())
@@ -181,8 +187,11 @@ impl Coordinator {
         }
     }
 
-    /// Whether the ledger can be written now.
+    /// Whether callers can be served now: the ledger can be written, or a budget's ration is in force.
     pub async fn ready(&self) -> Result<(), LedgerError> {
+        if self.inner.core.rationing.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
         self.inner.core.ledger.ready().await
     }
 

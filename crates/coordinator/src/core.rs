@@ -11,8 +11,11 @@ use std::{
 };
 
 use bursar_dialect::Profiles;
-use bursar_quota::{BudgetName, Clock, Ledger, LedgerError};
-use tokio::{runtime::Handle, sync::Notify};
+use bursar_quota::{BudgetName, Clock, Ledger, LedgerError, LedgerEvent};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -37,6 +40,10 @@ pub(crate) struct Core {
     /// Told when `waiting` becomes zero.
     pub(crate) emptied: Notify,
     pub(crate) draining: AtomicBool,
+    /// Lanes that grant by their budget's ration now.
+    pub(crate) rationing: AtomicUsize,
+    /// Where watchers hear of what this replica alone knows.
+    pub(crate) watchers: broadcast::WeakSender<LedgerEvent>,
     /// Cancelled when the last handle is gone.
     pub(crate) stop: CancellationToken,
     lanes: RwLock<Lanes>,
@@ -72,6 +79,7 @@ impl Core {
         profiles: Arc<Profiles>,
         clock: Arc<dyn Clock>,
         config: Config,
+        watchers: broadcast::WeakSender<LedgerEvent>,
     ) -> Self {
         Self {
             ledger,
@@ -83,6 +91,8 @@ impl Core {
             waiting: AtomicUsize::new(0),
             emptied: Notify::new(),
             draining: AtomicBool::new(false),
+            rationing: AtomicUsize::new(0),
+            watchers,
             stop: CancellationToken::new(),
             lanes: RwLock::default(),
             turns: AtomicU64::new(0),

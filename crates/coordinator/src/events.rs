@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bursar_quota::{EventKind, LedgerEvent};
+use bursar_quota::{Clock, EventKind, LedgerEvent};
 use futures_util::StreamExt;
 use tokio::{sync::broadcast, time::sleep};
 
-use crate::core::Core;
+use crate::{bars::FOR_GOOD, core::Core, lane::Lane};
 
 /// How long after a stream of events ended it is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub(crate) async fn listen(core: Arc<Core>, watchers: broadcast::Sender<LedgerEv
 
 fn pass_on(core: &Arc<Core>, watchers: &broadcast::Sender<LedgerEvent>, event: LedgerEvent) {
     if let Some(lane) = core.find_lane(&event.budget) {
+        bar(&lane, &event.kind, &*core.clock);
         match &event.kind {
             EventKind::Wake
             | EventKind::Resumed { .. }
@@ -53,12 +54,36 @@ fn pass_on(core: &Arc<Core>, watchers: &broadcast::Sender<LedgerEvent>, event: L
             EventKind::Paused { .. }
             | EventKind::ThresholdCrossed { .. }
             | EventKind::ForeignUse { .. }
-            | EventKind::RungChanged { .. } => {}
+            | EventKind::RungChanged { .. }
+            | EventKind::RationBegan { .. }
+            | EventKind::RationEnded { .. } => {}
         }
     }
     core.metrics.heard(&event);
     if event.kind != EventKind::Wake {
         // Nobody watches: that is no error.
         let _ = watchers.send(event);
+    }
+}
+
+/// Notes what a ration must heed.
+fn bar(lane: &Lane, kind: &EventKind, clock: &dyn Clock) {
+    let mut bars = lane.spec.bars();
+    match kind {
+        EventKind::Paused { scope, for_ms } => {
+            let until = |ms: u64| clock.monotonic().saturating_add(Duration::from_millis(ms));
+            bars.scope(scope, for_ms.map_or(FOR_GOOD, until));
+        }
+        EventKind::Resumed { scope } => bars.resumed(scope),
+        EventKind::LimitChanged { limit, to, .. } => bars.capacity(limit, *to),
+        EventKind::StateLost => bars.budget(FOR_GOOD),
+        EventKind::Wake
+        | EventKind::ThresholdCrossed { .. }
+        | EventKind::ForeignUse { .. }
+        | EventKind::RungChanged { .. }
+        | EventKind::SpecChanged { .. }
+        | EventKind::Deleted
+        | EventKind::RationBegan { .. }
+        | EventKind::RationEnded { .. } => {}
     }
 }

@@ -4,10 +4,12 @@
 //! it fairly, and hands it to the [`bursar_quota::Ledger`] as one call. It lets callers wait, tells those at once whose
 //! wait cannot succeed, and asks again when capacity may have come free.
 //!
-//! Architecture Invariant: no grant is decided here. A lane chooses whom to ask for first, and remembers what it was
-//! told; nothing it remembers is needed for the ledger to be right.
+//! Architecture Invariant: no grant is decided here, but for a budget's declared ration while the store is lost
+//! (`lane/rationing.rs`). A lane chooses whom to ask for first, and remembers what it was told; nothing it remembers is
+//! needed for the ledger to be right.
 
 mod acquire;
+mod bars;
 mod config;
 mod coordinator;
 mod core;

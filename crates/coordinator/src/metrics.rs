@@ -231,6 +231,9 @@ pub(crate) struct Metrics {
     rungs: Bounded<RungLabels, Counter>,
     foreign: Bounded<LimitLabels, Counter>,
     losses: Bounded<BudgetLabels, Counter>,
+    rationed: Bounded<BudgetLabels, Counter>,
+    untold: Bounded<BudgetLabels, Counter>,
+    rationing: Bounded<BudgetLabels, Gauge>,
     pub(crate) lanes: Gauge,
     pub(crate) waiting: Gauge,
 }
@@ -266,6 +269,9 @@ impl Metrics {
             rungs: Bounded::new(Counter::default),
             foreign: Bounded::new(Counter::default),
             losses: Bounded::new(Counter::default),
+            rationed: Bounded::new(Counter::default),
+            untold: Bounded::new(Counter::default),
+            rationing: Bounded::new(Gauge::default),
             lanes: Gauge::default(),
             waiting: Gauge::default(),
         }
@@ -288,6 +294,9 @@ impl Metrics {
         registry.register("rung_changes", "Limits that came to be accounted in another way, as announced to this replica; each replica counts all that it hears, so do not add replicas up", self.rungs.family.clone());
         registry.register("foreign_cost", "Cost that others used, as announced to this replica; each replica counts all that it hears, so do not add replicas up", self.foreign.family.clone());
         registry.register("state_losses", "Losses of a budget's state, as announced to this replica; each replica counts all that it hears, so do not add replicas up", self.losses.family.clone());
+        registry.register("permits_rationed", "Permits granted by a budget's ration while the store gave no answer", self.rationed.family.clone());
+        registry.register("permits_rationed_untold", "Rationed permits that the store, once back, had no room for: its account does not know them", self.untold.family.clone());
+        registry.register("rationing", "1 while this replica grants by the budget's ration", self.rationing.family.clone());
         registry.register("lanes", "Budgets that have a lane now", self.lanes.clone());
         registry.register("acquires_waiting", "Acquires under way now, in all lanes", self.waiting.clone());
     }
@@ -424,8 +433,33 @@ impl Metrics {
             | EventKind::LimitChanged { .. }
             | EventKind::ThresholdCrossed { .. }
             | EventKind::SpecChanged { .. }
-            | EventKind::Deleted => {}
+            | EventKind::Deleted
+            | EventKind::RationBegan { .. }
+            | EventKind::RationEnded { .. } => {}
         }
+    }
+
+    pub(crate) fn rationed(&self, of: &BudgetName, count: u64) {
+        if count > 0 {
+            self.rationed.with(&BudgetLabels { budget: budget(of) }, |counter| {
+                counter.inc_by(count);
+            });
+        }
+    }
+
+    pub(crate) fn untold(&self, of: &BudgetName, count: u64) {
+        if count > 0 {
+            self.untold.with(&BudgetLabels { budget: budget(of) }, |counter| {
+                counter.inc_by(count);
+            });
+        }
+    }
+
+    /// A ration begins (1) or ends (-1).
+    pub(crate) fn rationing(&self, of: &BudgetName, change: i64) {
+        self.rationing.with(&BudgetLabels { budget: budget(of) }, |gauge| {
+            gauge.inc_by(change);
+        });
     }
 
     /// A change of how many are queued, so that lanes that share a label add up.

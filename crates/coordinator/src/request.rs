@@ -60,6 +60,8 @@ pub struct Granted {
     pub deadline: Duration,
     /// How long the request waited.
     pub waited: Duration,
+    /// Whether it was granted by the budget's ration, because the store gave no answer.
+    pub rationed: bool,
 }
 
 /// Says what became of a permit.

@@ -1,14 +1,14 @@
 //! A budget's specification as last read, and reading it once for all who need it.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex as Lock, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
 use bursar_quota::{BudgetName, LedgerError};
 use tokio::sync::Mutex;
 
-use crate::{core::Core, spec::SpecView};
+use crate::{bars::Bars, core::Core, spec::SpecView};
 
 /// Why there is no specification.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct SpecCell {
     known: RwLock<Option<Known>>,
     /// Held while it is read, so that many callers read it once.
     reading: Mutex<()>,
+    /// What the store said last that a ration must heed.
+    bars: Lock<Bars>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +37,11 @@ struct Known {
 impl SpecCell {
     fn known(&self) -> Option<Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the store said last that a ration must heed. Not to be held across an await.
+    pub(crate) fn bars(&self) -> MutexGuard<'_, Bars> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The specification, if it is known.
@@ -59,6 +66,7 @@ impl SpecCell {
                 return Err(Missing::Failed(error));
             }
         };
+        self.bars().read(&stored.spec, &stored.snapshot, core.clock.monotonic());
         let view = Arc::new(SpecView::new(stored.spec, stored.version, &core.profiles));
         let known = Known { view: Arc::clone(&view), since: core.clock.monotonic() };
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(known);

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BudgetName, ClassName, LimitKind, LimitSelector, LimitSpec, MAX_CAPACITY, MAX_SHARES, ProfileName,
-    Reading, Tier, UnitName, duration_text,
+    BudgetName, ClassName, LimitKind, LimitSelector, LimitSpec, MAX_CAPACITY, MAX_SHARES, OnStoreLoss,
+    ProfileName, Ration, Reading, Tier, UnitName, duration_text,
 };
 
 /// The most limits a budget has.
@@ -52,6 +52,12 @@ pub struct BudgetSpec {
     /// Share of a limit's capacity at whose crossing `Watch` says so: above 0, at most 1.
     #[serde(default = "four_fifths")]
     pub alert_at: f64,
+    /// What becomes of acquires while the store gives no answer.
+    #[serde(default, skip_serializing_if = "OnStoreLoss::is_default")]
+    pub on_store_loss: OnStoreLoss,
+    /// How much replicas may grant by themselves meanwhile; needed where `on_store_loss` says `ration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ration: Option<Ration>,
 }
 
 /// Exponential back-off with full jitter.
@@ -146,6 +152,8 @@ impl BudgetSpec {
             weights: weights(),
             max_waiting: ten_thousand(),
             alert_at: four_fifths(),
+            on_store_loss: OnStoreLoss::default(),
+            ration: None,
         }
     }
 
@@ -175,7 +183,37 @@ impl BudgetSpec {
             demand(names.insert(&limit.name), at("name"), format!("{} is there twice", limit.name))?;
             validate_limit(limit, &at)?;
         }
-        Ok(())
+        self.validate_ration()
+    }
+
+    fn validate_ration(&self) -> Result<(), SpecError> {
+        let Some(ration) = &self.ration else {
+            let declared = self.on_store_loss == OnStoreLoss::Refuse;
+            let needed = "on_store_loss = \"ration\" needs one: fraction, replicas and span";
+            return demand(declared, "ration", needed);
+        };
+        let Ration { fraction, replicas, span } = *ration;
+        let most = Ration::MAX_REPLICAS;
+        demand(
+            fraction > 0.0 && fraction <= 1.0,
+            "ration.fraction",
+            format!("{fraction} is not above 0 and at most 1"),
+        )?;
+        let problem = format!("{replicas} is outside 1 to {most}");
+        demand((1..=most).contains(&replicas), "ration.replicas", problem)?;
+        within(span, Duration::from_millis(1), DAY, "ration.span")?;
+        demand(
+            self.limits.iter().any(|limit| ration.reaches(limit)),
+            "ration.fraction",
+            format!(
+                "{fraction} of each limit, shared by {replicas}, is less than one call: nothing could be granted"
+            ),
+        )
+    }
+
+    /// The ration in force where the store is lost; `None`: it is refused.
+    pub fn rations(&self) -> Option<&Ration> {
+        self.ration.as_ref().filter(|_| self.on_store_loss == OnStoreLoss::Ration)
     }
 
     /// The class of a call that names none.

@@ -1,6 +1,6 @@
 //! What changed, as the scripts announce it to all replicas.
 
-use crate::{BudgetName, LimitName};
+use crate::{BudgetName, LimitName, ReplicaName};
 
 /// One announcement. Announcements are hints: nothing is right only because one arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,4 +71,20 @@ pub enum EventKind {
     Deleted,
     /// The store lost the budget's state; what it knows is being learned again.
     StateLost,
+    /// A replica cannot reach the store and grants by the declared ration from now on. Told by that replica alone.
+    RationBegan {
+        /// Which replica.
+        replica: ReplicaName,
+        /// For how long at most.
+        for_ms: u64,
+    },
+    /// A replica grants by the ration no more. Told by that replica alone.
+    RationEnded {
+        /// Which replica.
+        replica: ReplicaName,
+        /// Permits that it granted so since it began.
+        granted: u64,
+        /// Whether the store answers again; otherwise the ration's time is over and the replica refuses.
+        store_back: bool,
+    },
 }

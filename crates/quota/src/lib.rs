@@ -12,6 +12,7 @@ mod ledger;
 mod limit;
 mod name;
 mod permit;
+mod ration;
 mod reading;
 mod refusal;
 mod snapshot;
@@ -29,6 +30,7 @@ pub use ledger::{BoxFuture, BoxStream, Ledger, LedgerError, Put, StoreCalls, Sto
 pub use limit::{Cap, CountedAt, LimitKind, LimitSpec, MAX_CAPACITY, MAX_SHARES, Party, Reservation};
 pub use name::{BudgetName, ClassName, LimitName, NameError, ProfileName, ReplicaName, TenantName, UnitName};
 pub use permit::{LeaseId, MAX_LEASE_PERMITS, PermitId, PermitIdError, class_tag};
+pub use ration::{OnStoreLoss, Ration};
 pub use reading::{Hit, LimitSelector, Observation, Reading, ResponseView, Span, Verdict};
 pub use refusal::{Reason, Refusal};
 pub use snapshot::{BudgetSnapshot, LimitSnapshot, PauseSnapshot, Usage};

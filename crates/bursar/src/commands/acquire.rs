@@ -115,6 +115,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
 fn print(permit: Permit, json: bool) -> Outcome {
     let budget = permit.budget().to_owned();
     let (send_within, deadline, waited) = (permit.send_within(), permit.deadline(), permit.waited());
+    let rationed = permit.is_rationed();
     let id = permit.detach();
     if json {
         return output::json(&json!({
@@ -124,12 +125,14 @@ fn print(permit: Permit, json: bool) -> Outcome {
             "send_within_ms": millis(send_within),
             "deadline_ms": millis(deadline),
             "waited_ms": millis(waited),
+            "rationed": rationed,
         }));
     }
     output::line(&id)?;
     output::note(&format!(
-        "granted after {}; send within {}, settle within {}:\n  bursar settle {budget} {id} --status 200 --header \
+        "granted{} after {}; send within {}, settle within {}:\n  bursar settle {budget} {id} --status 200 --header \
          'X-RateLimit-Remaining: 599'",
+        if rationed { " by ration, the store is out of reach," } else { "" },
         whole(waited),
         whole(send_within),
         whole(deadline),

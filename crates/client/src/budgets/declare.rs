@@ -1,6 +1,6 @@
 //! Declarations for the wire.
 
-use bursar_quota::{BudgetSpec, CountedAt, LimitKind, LimitSpec, Party, Tier};
+use bursar_quota::{BudgetSpec, CountedAt, LimitKind, LimitSpec, OnStoreLoss, Party, Tier};
 use bursar_wire::v1;
 
 use crate::options::millis;
@@ -22,6 +22,16 @@ pub(super) fn budget(spec: &BudgetSpec) -> v1::Budget {
         weights: Some(v1::TierWeights { interactive, standard, batch }),
         max_waiting: Some(spec.max_waiting),
         alert_at: spec.alert_at,
+        on_store_loss: match spec.on_store_loss {
+            OnStoreLoss::Refuse => v1::OnStoreLoss::Refuse,
+            OnStoreLoss::Ration => v1::OnStoreLoss::Ration,
+        }
+        .into(),
+        ration: spec.ration.as_ref().map(|ration| v1::Ration {
+            fraction: ration.fraction,
+            replicas: ration.replicas,
+            span_ms: millis(ration.span),
+        }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use bursar_quota::{
     Backoff, BudgetSnapshot, BudgetSpec, Cap, CountedAt, EventKind, LedgerEvent, LimitKind, LimitSnapshot,
-    LimitSpec, Party, PauseSnapshot, Reservation, Stored, Tier, Usage,
+    LimitSpec, OnStoreLoss, Party, PauseSnapshot, Ration, Reservation, Stored, Tier, Usage,
 };
 use bursar_wire::v1;
 
@@ -52,6 +52,15 @@ pub(super) fn spec(budget: v1::Budget) -> Result<BudgetSpec, CallError> {
         weights: budget.weights.map_or(defaults.weights, |w| [w.interactive, w.standard, w.batch]),
         max_waiting: budget.max_waiting.unwrap_or(defaults.max_waiting),
         alert_at: budget.alert_at,
+        on_store_loss: match v1::OnStoreLoss::try_from(budget.on_store_loss) {
+            Ok(v1::OnStoreLoss::Ration) => OnStoreLoss::Ration,
+            _ => OnStoreLoss::Refuse,
+        },
+        ration: budget.ration.map(|wire| Ration {
+            fraction: wire.fraction,
+            replicas: wire.replicas,
+            span: ms(wire.span_ms),
+        }),
         ..defaults
     })
 }
@@ -166,6 +175,12 @@ pub(super) fn watched(change: v1::WatchResponse) -> Result<Option<Watched>, Call
         Some(Event::SpecChanged(v1::SpecChanged { version })) => EventKind::SpecChanged { version },
         Some(Event::Deleted(v1::Deleted {})) => EventKind::Deleted,
         Some(Event::StateLost(v1::StateLost {})) => EventKind::StateLost,
+        Some(Event::RationBegan(v1::RationBegan { replica, for_ms })) => {
+            EventKind::RationBegan { replica: name(&replica)?, for_ms }
+        }
+        Some(Event::RationEnded(v1::RationEnded { replica, granted, store_back })) => {
+            EventKind::RationEnded { replica: name(&replica)?, granted, store_back }
+        }
     };
     Ok(Some(Watched::Change(LedgerEvent { budget: name(&change.budget)?, kind })))
 }

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use bursar_quota::{
     Backoff, BudgetName, BudgetSpec, Cap, ClassName, CountedAt, EventKind, LedgerEvent, LimitKind, LimitName,
-    LimitSnapshot, LimitSpec, Party, ProfileName, Reservation, TenantName, Tier, UnitName,
+    LimitSnapshot, LimitSpec, OnStoreLoss, Party, ProfileName, Ration, Reservation, TenantName, Tier,
+    UnitName,
 };
 use bursar_wire::v1;
 
@@ -43,6 +44,8 @@ fn a_declaration_survives_the_way() {
         weights: [3, 2, 1],
         max_waiting: 0,
         alert_at: 0.5,
+        on_store_loss: OnStoreLoss::Ration,
+        ration: Some(Ration { fraction: 0.25, replicas: 3, span: ms(30_000) }),
         ..BudgetSpec::new(
             BudgetName::new("a/b").unwrap(),
             vec![

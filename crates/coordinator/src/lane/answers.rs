@@ -12,12 +12,14 @@ pub(crate) struct Answers<'a> {
     pub(super) budget: &'a BudgetName,
     pub(super) metrics: &'a Metrics,
     pub(super) now: Duration,
+    /// Whether what is granted is granted by the ration.
+    pub(super) rationed: bool,
     waits: [Vec<Duration>; 3],
 }
 
 impl<'a> Answers<'a> {
     pub(super) fn new(budget: &'a BudgetName, metrics: &'a Metrics, now: Duration) -> Self {
-        Self { budget, metrics, now, waits: Default::default() }
+        Self { budget, metrics, now, rationed: false, waits: Default::default() }
     }
 
     /// Gives a permit; whether its caller was still there to take it.
@@ -31,7 +33,9 @@ impl<'a> Answers<'a> {
     ) -> bool {
         let waited = self.now.saturating_sub(waiter.arrived);
         let permit = PermitId::new(self.budget, lease, index);
-        let taken = waiter.answer.send(Ok(Granted { permit, send_within, deadline, waited })).is_ok();
+        let rationed = self.rationed;
+        let granted = Granted { permit, send_within, deadline, waited, rationed };
+        let taken = waiter.answer.send(Ok(granted)).is_ok();
         if taken {
             self.waits[waiter.tier.index()].push(waited);
         }

@@ -105,7 +105,7 @@ impl Queues {
     /// Hands out what a group was granted. Its callers are equal, so that the permit of one who went away serves the
     /// next. Returns those who got none.
     #[allow(clippy::too_many_arguments, reason = "a step of `apply`, with its whole context")]
-    fn grant<'k>(
+    pub(super) fn grant<'k>(
         &mut self,
         group: &Group,
         granted: u16,

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, Commit, CommitReply, LedgerError, Reason, Renewal, SettleGroup, SettleKind, Settled,
+    AcquireGroup, Commit, CommitReply, LeaseId, LedgerError, Reason, Renewal, SettleGroup, SettleKind,
+    Settled,
 };
 use futures_util::FutureExt;
 
@@ -29,13 +30,15 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// A commit on its way.
 pub(super) struct Flight {
     pub(super) batch: Option<Batch>,
-    settles: Vec<Pending>,
+    pub(super) settles: Vec<Pending>,
     renews: Vec<PendingRenew>,
     orphans: Vec<Orphan>,
+    /// Leases of the ration that the store is told of, after the batch's groups.
+    pub(super) telling: Vec<(LeaseId, AcquireGroup)>,
     /// How many it said to wait here.
     waiting: u64,
     pub(super) started: Duration,
-    view: Arc<SpecView>,
+    pub(super) view: Arc<SpecView>,
 }
 
 /// A lease that may have been granted though its commit's reply was lost.
@@ -51,6 +54,7 @@ impl Run {
     /// Sends as many commits as there is work for and as may be under way.
     pub(super) fn launch(&mut self) {
         let now = self.now();
+        self.ration_out(now);
         if self.down.as_ref().is_some_and(|down| now < down.until) || self.reading.is_some() {
             return;
         }
@@ -74,6 +78,7 @@ impl Run {
             && self.unsent.is_empty()
             && self.orphans.is_empty()
             && self.doubt.is_empty()
+            && !self.rations.owes()
     }
 
     /// Makes a commit of what there is to do now.
@@ -92,11 +97,18 @@ impl Run {
         }
         let waiting = u64::try_from(self.queues.waiting()).unwrap_or(u64::MAX);
         let (renews, renewing) = settle::renewals(&mut self.renews, &view);
-        let batch = self.next_doubt().or_else(|| self.queues.plan(now, &view, &mut self.leases));
-        if settles.is_empty() && renews.is_empty() && batch.is_none() {
+        // What was granted without the store is charged there before anything else is granted.
+        let telling = self.rations.tell(&view);
+        let batch = if telling.is_empty() {
+            self.next_doubt().or_else(|| self.queues.plan(now, &view, &mut self.leases))
+        } else {
+            None
+        };
+        if settles.is_empty() && renews.is_empty() && telling.is_empty() && batch.is_none() {
             return None;
         }
-        let acquires = batch.as_ref().map_or_else(Vec::new, Batch::acquires);
+        let mut acquires = batch.as_ref().map_or_else(Vec::new, Batch::acquires);
+        acquires.extend(telling.iter().map(|(_, group)| group.clone()));
         let metrics = &self.core.metrics;
         metrics.groups(&self.lane.name, "settle", settles.len());
         metrics.groups(&self.lane.name, "renew", renews.len());
@@ -112,7 +124,7 @@ impl Run {
         };
         Some((
             commit,
-            Flight { batch, settles: taken, renews: renewing, orphans, waiting, started: now, view },
+            Flight { batch, settles: taken, renews: renewing, orphans, telling, waiting, started: now, view },
         ))
     }
 
@@ -160,6 +172,9 @@ impl Run {
     fn done(&mut self, flight: Flight, reply: &CommitReply) {
         let now = self.now();
         (self.down, self.stale) = (None, 0);
+        self.found();
+        self.heed(&flight, reply, now);
+        self.told(&flight, reply, now);
         let (metrics, name) = (&self.core.metrics, &self.lane.name);
         let mut settled = Counts::default();
         settle::answer(flight.settles, reply, |kind, result, malformed| {
@@ -194,6 +209,7 @@ impl Run {
         flight.settles.into_iter().rev().for_each(|pending| self.settles.push_front(pending));
         flight.renews.into_iter().rev().for_each(|renew| self.renews.push_front(renew));
         self.orphans.extend(flight.orphans);
+        self.rations.tell_again(&flight.telling.iter().map(|(lease, _)| *lease).collect::<Vec<_>>());
         if let Some(batch) = flight.batch {
             if batch.doubtful {
                 self.doubt.push_front(batch);
@@ -221,11 +237,27 @@ impl Run {
         self.unsent.clear();
         self.orphans.clear();
         self.doubt.clear();
+        self.found();
+        self.rations.clear();
     }
 
     /// The ledger gave no answer, and the commit may have run.
-    fn failed(&mut self, flight: Flight, error: &LedgerError) {
+    fn failed(&mut self, mut flight: Flight, error: &LedgerError) {
         let told = CoordinatorError::Ledger(error.clone());
+        let lost = matches!(error, LedgerError::Unavailable { .. });
+        for pending in &flight.settles {
+            self.heed_pause(pending);
+        }
+        self.untell(&flight, lost);
+        if lost && self.lose() {
+            // Who waits need not wait for what the lost commit gave: that is given back once the ledger answers. What it
+            // gave must be remembered for it: where there is no room they wait on.
+            let room = |run: &Self| run.orphans.len() <= MAX_ORPHANS - MAX_GROUPS;
+            if let Some(batch) = flight.batch.take_if(|_| room(self)) {
+                self.queues.put_back(&batch.waiters);
+                self.give_up(&batch);
+            }
+        }
         self.settles.extend(flight.settles.into_iter().filter_map(|pending| pending.failed(&told)));
         for renew in flight.renews {
             let _ = renew.answer.send(Err(told.clone()));
@@ -258,9 +290,11 @@ impl Run {
         let now = self.now();
         let span = retry_after.clamp(BACK_OFF.0, BACK_OFF.1).mul_f64(1.0 + self.leases.jitter() / 2.0);
         let until = now + span;
+        self.down = Some(Down { until, error: error.clone() });
+        self.rations.hoped = false;
+        self.ration_out(now);
         let mut answers = Answers::new(&self.lane.name, &self.core.metrics, now);
         self.queues.fail_impatient(until, error, &mut answers);
-        self.down = Some(Down { until, error: error.clone() });
     }
 
     /// Remembers the leases of a batch that nobody waits for any more: what they hold is given back once the ledger
@@ -351,7 +385,7 @@ impl Run {
 impl Flight {
     /// A reply must speak of everything that was asked.
     fn check(&self, reply: CommitReply) -> Result<CommitReply, LedgerError> {
-        let groups = self.batch.as_ref().map_or(0, |batch| batch.groups.len());
+        let groups = self.batch.as_ref().map_or(0, |batch| batch.groups.len()) + self.telling.len();
         if reply.decisions.len() == groups && reply.renewed.len() == self.renews.len() {
             return Ok(reply);
         }
@@ -360,6 +394,10 @@ impl Flight {
 }
 
 impl Orphan {
+    pub(super) fn lease(&self) -> LeaseId {
+        self.permit.lease
+    }
+
     fn group(&self) -> SettleGroup {
         SettleGroup {
             lease: self.permit.lease,
@@ -407,12 +445,7 @@ const RESULTS: [&str; 4] = ["applied", "already", "unknown", "unanswered"];
 
 impl Counts {
     fn add(&mut self, kind: SettleKind, result: Option<Settled>) {
-        let kind = match kind {
-            SettleKind::NotSent | SettleKind::Unclaimed => 0,
-            SettleKind::Accepted => 1,
-            SettleKind::Lost => 2,
-            SettleKind::Refused { .. } => 3,
-        };
+        let kind = kind_at(kind);
         let result = match result {
             Some(Settled::Applied) => 0,
             Some(Settled::Already) => 1,
@@ -429,6 +462,20 @@ impl Counts {
             }
         }
     }
+}
+
+fn kind_at(kind: SettleKind) -> usize {
+    match kind {
+        SettleKind::NotSent | SettleKind::Unclaimed => 0,
+        SettleKind::Accepted => 1,
+        SettleKind::Lost => 2,
+        SettleKind::Refused { .. } => 3,
+    }
+}
+
+/// What became of a permit, as metrics spell it.
+pub(super) fn settle_kind(kind: SettleKind) -> &'static str {
+    KINDS[kind_at(kind)]
 }
 
 fn renewal_kind(renewal: &Renewal) -> &'static str {

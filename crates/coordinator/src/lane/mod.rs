@@ -8,9 +8,11 @@
 //! | `line` | when those behind others have their turn at the earliest |
 //! | `settle`, `lease`, `delivered` | settlements folded by lease; ids of leases; which of them somebody took |
 //! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
+//! | `rationing`, `ration`, `allowance` | what is granted while the ledger gives no answer, if the budget declares it |
 //!
 //! Architecture Invariant: nothing but `run` and `flight` awaits anything or knows the ledger.
 
+mod allowance;
 mod answers;
 mod decide;
 mod delivered;
@@ -20,6 +22,8 @@ mod line;
 mod patience;
 mod plan;
 mod queue;
+mod ration;
+mod rationing;
 mod run;
 mod settle;
 mod waiter;
@@ -65,6 +69,8 @@ struct Inbox {
     running: bool,
     /// Whether it has work, here or taken in.
     busy: bool,
+    /// Whether it must be kept though it has no work: its ration is remembered here alone.
+    kept: bool,
     /// Whether the lane takes in nothing more: its budget needs another.
     closed: bool,
 }
@@ -208,7 +214,7 @@ impl Lane {
     /// Closes the lane if it has no work; whether it did.
     pub(crate) fn try_close(&self) -> bool {
         let mut inbox = self.inbox();
-        let idle = !inbox.busy && inbox.is_empty();
+        let idle = !inbox.busy && !inbox.kept && inbox.is_empty();
         if idle {
             inbox.closed = true;
             drop(inbox);

@@ -180,6 +180,16 @@ impl Queues {
         self.classes.iter_mut().flatten()
     }
 
+    /// Leaves classes alone until then.
+    pub(super) fn hold(&mut self, classes: &[u32], until: Duration) {
+        let epoch = self.epoch;
+        for at in classes {
+            if let Some(class) = self.class_mut(*at) {
+                class.block = Some(Block { epoch, until, binds: None });
+            }
+        }
+    }
+
     /// Something may have come free: whoever was refused is worth asking for again.
     pub(crate) fn bump(&mut self) {
         self.epoch += 1;

@@ -19,6 +19,7 @@ use super::{
     patience::GRACE,
     plan::Batch,
     queue::Queues,
+    ration::Rations,
 };
 use crate::{core::Core, millis::millis, spec::SpecView, spec_cell::Missing};
 
@@ -57,6 +58,7 @@ pub(super) struct Run {
     /// Commits in a row that were made from a stale specification.
     pub(super) stale: u32,
     pub(super) leases: Leases,
+    pub(super) rations: Rations,
     /// What the gauge of queued acquires was told.
     counted: i64,
     /// The timer that is set, and for when.
@@ -128,6 +130,7 @@ impl Run {
             unread: 0,
             stale: 0,
             leases,
+            rations: Rations::default(),
             counted: 0,
             timer: None,
         }
@@ -141,15 +144,15 @@ impl Run {
     fn take_in(&mut self) {
         let Inbox { acquires, settles, renews, unsent, hints, .. } = {
             let mut inbox = self.lane.inbox();
-            let (running, busy, closed) = (inbox.running, inbox.busy, inbox.closed);
+            let Inbox { running, busy, closed, kept, .. } = *inbox;
             let taken = mem::take(&mut *inbox);
-            (inbox.running, inbox.busy, inbox.closed) = (running, busy, closed);
+            (inbox.running, inbox.busy, inbox.closed, inbox.kept) = (running, busy, closed, kept);
             taken
         };
         self.queues.went_away(self.lane.cancelled.swap(0, Ordering::Relaxed));
-        self.settles.extend(settles);
-        self.renews.extend(renews);
-        self.unsent.extend(unsent);
+        self.take_settles(settles);
+        self.take_renews(renews);
+        self.take_unsent(unsent);
         if hints.wake {
             self.queues.bump();
         }
@@ -161,6 +164,7 @@ impl Run {
             self.give_up_doubt();
         }
         let now = self.now();
+        let ration = self.ration(now);
         let mut answers = Answers::new(&self.lane.name, &self.core.metrics, now);
         if hints.drain {
             self.queues.refuse_all(Reason::Draining, false, &mut answers);
@@ -174,10 +178,15 @@ impl Run {
                 }
             }
             match &self.down {
-                Some(down) if now < down.until && waiter.patience < down.until => {
+                Some(down)
+                    if now < down.until
+                        && waiter.patience < down.until
+                        && !self.rations.may_have(&waiter, ration.as_deref(), &self.lane, now) =>
+                {
                     answers.fail(waiter, crate::CoordinatorError::Ledger(down.error.clone()));
                 }
-                _ => {
+                down => {
+                    self.rations.hoped |= down.is_some();
                     if let Err(waiter) = self.queues.enqueue(waiter) {
                         let full = bursar_quota::Refusal {
                             reason: Reason::QueueFull,
@@ -233,14 +242,21 @@ impl Run {
             && self.doubt.is_empty()
             && self.flights.is_empty()
             && self.reading.is_none()
+            && !self.rations.announced
+            && !self.rations.owes()
     }
 
     /// Waits for work; whether the lane is at its end.
     async fn rest(&mut self) -> bool {
         self.timer = None;
-        self.lane.used_ms.store(millis(self.now()), Ordering::Relaxed);
+        let now = self.now();
+        self.lane.used_ms.store(millis(now), Ordering::Relaxed);
+        // While it could ration, its use and what the store said last are worth more than the room they take.
+        let may_ration = self.view.as_ref().is_some_and(|view| view.spec.rations().is_some());
+        let used = self.rations.is_used(now);
         {
             let mut inbox = self.lane.inbox();
+            inbox.kept = used;
             if !inbox.is_empty() {
                 return false;
             }
@@ -255,7 +271,7 @@ impl Run {
             biased;
             () = self.lane.arrived.notified() => self.lane.inbox().closed,
             () = self.core.stop.cancelled() => false,
-            () = sleep(self.core.config.lane_idle) => self.lane.try_close(),
+            () = sleep(self.core.config.lane_idle) => !may_ration && self.lane.try_close(),
         }
     }
 
@@ -266,6 +282,7 @@ impl Run {
         // What arrives while no commit can be made is left where it is, and taken in with all the rest at once; unless
         // the commit takes long, since patience has to be watched.
         let slow = self.flights.iter().any(|(_, flight)| now >= flight.started + GRACE);
+        let rationing = self.ration(now).is_some();
         let due = self.next_due(now);
         self.set_timer(now, due);
         let timer = OptionFuture::from(self.timer.as_mut().map(|(_, sleep)| sleep.as_mut()));
@@ -277,7 +294,7 @@ impl Run {
                 self.reading = None;
                 self.read(read);
             }
-            () = self.lane.arrived.notified(), if !full || slow => {}
+            () = self.lane.arrived.notified(), if !full || slow || rationing => {}
             Some(()) = timer => self.timer = None,
         }
     }
@@ -285,7 +302,8 @@ impl Run {
     fn next_due(&self, now: Duration) -> Option<Duration> {
         let flights = self.flights.iter().map(|(_, flight)| flight.started + GRACE).filter(|due| *due > now);
         let down = self.down.as_ref().map(|down| down.until).filter(|until| *until > now);
-        flights.chain(self.queues.next_due(now)).chain(down).min()
+        let ration = self.ration_ends().filter(|ends| *ends > now);
+        flights.chain(self.queues.next_due(now)).chain(down).chain(ration).min()
     }
 
     /// A timer that fires too early does no harm: it is kept where another would only fire later.

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ pub(crate) struct FakeLedger {
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<LedgerEvent>,
     clock: Arc<TokioClock>,
+    /// Whether this handle of it is cut off.
+    cut: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for FakeLedger {
@@ -78,7 +83,23 @@ impl std::fmt::Debug for FakeLedger {
 
 impl FakeLedger {
     pub(crate) fn new(clock: Arc<TokioClock>) -> Self {
-        Self { state: Arc::default(), events: broadcast::channel(1024).0, clock }
+        Self { state: Arc::default(), events: broadcast::channel(1024).0, clock, cut: Arc::default() }
+    }
+
+    /// The same ledger, which can be cut off by itself.
+    pub(crate) fn handle(&self) -> Self {
+        Self { cut: Arc::default(), ..self.clone() }
+    }
+
+    /// Whether nothing runs through this handle from now on.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Relaxed);
+    }
+
+    fn reach(&self) -> Result<(), LedgerError> {
+        let lost =
+            LedgerError::Unavailable { cause: "cut off".into(), retry_after: Duration::from_millis(500) };
+        if self.cut.load(Ordering::Relaxed) { Err(lost) } else { Ok(()) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -252,6 +273,7 @@ impl Ledger for FakeLedger {
         commit: &'a Commit,
     ) -> BoxFuture<'a, Result<CommitReply, LedgerError>> {
         Box::pin(async move {
+            self.reach()?;
             let (latency, fault) = self.with(|state| (state.latency, state.faults.pop_front()));
             if !latency.is_zero() {
                 sleep(latency / 2).await;
@@ -288,7 +310,7 @@ impl Ledger for FakeLedger {
             snapshot: book.snapshot(),
         };
         let found = self.with(|state| state.books.get(budget).map(stored));
-        Box::pin(async move { Ok(found) })
+        Box::pin(async move { self.reach().map(|()| found) })
     }
 
     fn list<'a>(
@@ -333,7 +355,7 @@ impl Ledger for FakeLedger {
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async { self.reach() })
     }
 
     fn events(&self) -> BoxStream<LedgerEvent> {

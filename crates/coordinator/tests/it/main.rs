@@ -13,6 +13,8 @@ mod faults;
 mod flow;
 mod lanes;
 mod lost;
+mod ration;
+mod ration_bound;
 mod scripts;
 mod settling;
 mod waiting;

@@ -76,7 +76,11 @@ impl World {
     }
 
     pub(crate) fn with(&self, config: Config) -> Coordinator {
-        let ledger = Arc::new(self.ledger.clone());
+        self.over(&self.ledger, config)
+    }
+
+    pub(crate) fn over(&self, ledger: &FakeLedger, config: Config) -> Coordinator {
+        let ledger = Arc::new(ledger.clone());
         Coordinator::new(ledger, Arc::new(Profiles::builtin()), self.clock.clone(), config)
     }
 }

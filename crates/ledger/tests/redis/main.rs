@@ -1,6 +1,7 @@
 //! The Redis engine against real servers: the one that `BURSAR_TEST_REDIS_SERVER` names, or the `PATH`'s.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod acl;
 mod announcements;
 mod calls;
 mod failures;

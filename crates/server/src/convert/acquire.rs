@@ -56,6 +56,7 @@ pub(crate) fn permit(granted: &Granted) -> v1::Permit {
         send_within_ms: to_millis(granted.send_within),
         deadline_ms: to_millis(granted.deadline),
         waited_ms: to_millis(granted.waited),
+        rationed: granted.rationed,
     }
 }
 

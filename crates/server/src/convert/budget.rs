@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bursar_dialect::Profiles;
 use bursar_quota::{
-    Backoff, BudgetName, BudgetSpec, Cap, ClassName, CountedAt, LimitKind, LimitSpec, Party, ProfileName,
-    Reservation, SpecError, UnitName,
+    Backoff, BudgetName, BudgetSpec, Cap, ClassName, CountedAt, LimitKind, LimitSpec, OnStoreLoss, Party,
+    ProfileName, Ration, Reservation, SpecError, UnitName,
 };
 use bursar_wire::v1;
 
@@ -47,6 +47,8 @@ pub(crate) fn spec(wire: v1::Budget, profiles: &Profiles) -> Result<BudgetSpec, 
         weights: wire.weights.map_or(base.weights, |w| [w.interactive, w.standard, w.batch]),
         max_waiting: wire.max_waiting.unwrap_or(base.max_waiting),
         alert_at: if wire.alert_at == 0.0 { base.alert_at } else { wire.alert_at },
+        on_store_loss: on_store_loss(wire.on_store_loss)?,
+        ration: wire.ration.map(ration),
     };
     spec.validate().map_err(|error| in_wire_terms(&spec, error))?;
     Ok(spec)
@@ -69,6 +71,19 @@ fn base(
     let found = profiles.get(&profile).ok_or_else(unknown)?;
     let base = if of_profile { found.budget(budget) } else { BudgetSpec::new(budget, Vec::new()) };
     Ok(BudgetSpec { profile: Some(profile), ..base })
+}
+
+fn on_store_loss(number: i32) -> Result<OnStoreLoss, Invalid> {
+    match v1::OnStoreLoss::try_from(number) {
+        Ok(v1::OnStoreLoss::Unspecified | v1::OnStoreLoss::Refuse) => Ok(OnStoreLoss::Refuse),
+        Ok(v1::OnStoreLoss::Ration) => Ok(OnStoreLoss::Ration),
+        Err(_) => Err(Invalid::new("on_store_loss", format!("{number} is not refuse (1) or ration (2)"))),
+    }
+}
+
+fn ration(wire: v1::Ration) -> Ration {
+    let v1::Ration { fraction, replicas, span_ms } = wire;
+    Ration { fraction, replicas, span: Duration::from_millis(span_ms) }
 }
 
 /// Milliseconds, or the default where there are none.
@@ -144,7 +159,7 @@ fn cap(wire: v1::Cap) -> Result<Cap, Invalid> {
 pub(crate) fn in_wire_terms(spec: &BudgetSpec, error: SpecError) -> Invalid {
     let SpecError { field, problem } = error;
     let field = match field.as_str() {
-        "send_within" | "permit_ttl" | "max_permit_ttl" | "ramp" => format!("{field}_ms"),
+        "send_within" | "permit_ttl" | "max_permit_ttl" | "ramp" | "ration.span" => format!("{field}_ms"),
         "backoff.base" => "backoff_base_ms".into(),
         "backoff.max" => "backoff_max_ms".into(),
         _ => limit_path(spec, &field).unwrap_or(field),

@@ -91,8 +91,11 @@ prop_compose! {
         weights in [1_u32..=1000, 1_u32..=1000, 1_u32..=1000],
         max_waiting in 0_u32..=1_000_000,
         alert_at in 0.01..=1.0,
+        on_store_loss in prop::sample::select(vec![OnStoreLoss::Refuse, OnStoreLoss::Ration]),
+        (replicas, span) in (1_u32..=1000, ms(1..=86_400_000)),
     ) -> BudgetSpec {
         let mut limits = limits;
+        let limits_are_large = limits.iter().any(|limit| limit.kind.capacity() >= 1000);
         for (index, limit) in limits.iter_mut().enumerate() {
             limit.name = format!("{}{index}", limit.name).parse().unwrap();
         }
@@ -103,7 +106,9 @@ prop_compose! {
             permit_ttl: Duration::from_millis(send_within + ttl),
             max_permit_ttl: Duration::from_millis(send_within + ttl + max_ttl),
             backoff: Backoff { base: Duration::from_millis(base), max: Duration::from_millis(base + max) },
-            ramp, weights, max_waiting, alert_at,
+            ramp, weights, max_waiting, alert_at, on_store_loss,
+            // One replica at least gets one call of a limit of any capacity, so that each of these is valid.
+            ration: Some(Ration { fraction: 1.0, replicas: if limits_are_large { replicas } else { 1 }, span }),
             ..BudgetSpec::new(name, limits)
         }
     }
@@ -168,7 +173,7 @@ fn each_bound_names_its_path() {
         b.limits[0].kind = Some(kind);
     }
     use v1::limit::Kind;
-    let table: [(&str, Change); 34] = [
+    let table: [(&str, Change); 41] = [
         ("name", |b| b.name.clear()),
         ("profile", |b| b.profile = "nobody".into()),
         ("profile", |b| b.profile = "No Body".into()),
@@ -187,6 +192,16 @@ fn each_bound_names_its_path() {
         ("max_waiting", |b| b.max_waiting = Some(1_000_001)),
         ("alert_at", |b| b.alert_at = 1.1),
         ("alert_at", |b| b.alert_at = f64::NAN),
+        ("on_store_loss", |b| b.on_store_loss = 3),
+        ("ration", |b| b.on_store_loss = 2),
+        ("ration.fraction", |b| b.ration = Some(v1::Ration { fraction: 1.1, replicas: 1, span_ms: 1 })),
+        ("ration.fraction", |b| b.ration = Some(v1::Ration { fraction: f64::NAN, replicas: 1, span_ms: 1 })),
+        // Of 600 a thousandth, shared by three: less than one call.
+        ("ration.fraction", |b| b.ration = Some(v1::Ration { fraction: 0.001, replicas: 3, span_ms: 1 })),
+        ("ration.replicas", |b| b.ration = Some(v1::Ration { fraction: 0.5, replicas: 0, span_ms: 1 })),
+        ("ration.span_ms", |b| {
+            b.ration = Some(v1::Ration { fraction: 0.5, replicas: 1, span_ms: 86_400_001 })
+        }),
         ("limits[0].name", |b| b.limits[0].name.clear()),
         ("limits[1].name", |b| b.limits.push(b.limits[0].clone())),
         ("limits[0].kind", |b| b.limits[0].kind = None),

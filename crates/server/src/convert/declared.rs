@@ -1,6 +1,6 @@
 //! A budget as declared, for the wire: every default filled in.
 
-use bursar_quota::{BudgetSpec, CountedAt, LimitKind, LimitSpec, Party};
+use bursar_quota::{BudgetSpec, CountedAt, LimitKind, LimitSpec, OnStoreLoss, Party, Ration};
 use bursar_wire::v1;
 
 use super::{tier_number, to_millis};
@@ -28,7 +28,20 @@ pub(crate) fn budget(spec: &BudgetSpec) -> v1::Budget {
         weights: Some(v1::TierWeights { interactive, standard, batch }),
         max_waiting: Some(spec.max_waiting),
         alert_at: spec.alert_at,
+        on_store_loss: on_store_loss(spec.on_store_loss).into(),
+        ration: spec.ration.as_ref().map(ration),
     }
+}
+
+fn on_store_loss(declared: OnStoreLoss) -> v1::OnStoreLoss {
+    match declared {
+        OnStoreLoss::Refuse => v1::OnStoreLoss::Refuse,
+        OnStoreLoss::Ration => v1::OnStoreLoss::Ration,
+    }
+}
+
+fn ration(ration: &Ration) -> v1::Ration {
+    v1::Ration { fraction: ration.fraction, replicas: ration.replicas, span_ms: to_millis(ration.span) }
 }
 
 fn limit(spec: &LimitSpec) -> v1::Limit {

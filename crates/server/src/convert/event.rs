@@ -24,6 +24,12 @@ pub(crate) fn event(event: LedgerEvent) -> Option<v1::WatchResponse> {
         EventKind::SpecChanged { version } => Event::SpecChanged(v1::SpecChanged { version }),
         EventKind::Deleted => Event::Deleted(v1::Deleted {}),
         EventKind::StateLost => Event::StateLost(v1::StateLost {}),
+        EventKind::RationBegan { replica, for_ms } => {
+            Event::RationBegan(v1::RationBegan { replica: replica.as_str().into(), for_ms })
+        }
+        EventKind::RationEnded { replica, granted, store_back } => {
+            Event::RationEnded(v1::RationEnded { replica: replica.as_str().into(), granted, store_back })
+        }
     };
     Some(v1::WatchResponse { budget: event.budget.as_str().into(), event: Some(kind) })
 }

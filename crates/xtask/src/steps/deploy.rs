@@ -32,7 +32,8 @@ pub(super) fn run(context: &mut Context<'_>) -> Done {
     let copied = context.workspace.scratch("deploy")?.join("kubernetes.toml");
     write(&copied, &embedded)?;
     let bursar = bursar(context)?;
-    let configs = ["deploy/bursar.toml", "deploy/compose/bursar.toml"].map(PathBuf::from);
+    let configs = ["deploy/bursar.toml", "deploy/compose/bursar.toml", "deploy/compose/cluster.toml"]
+        .map(PathBuf::from);
     for config in configs.into_iter().chain([copied]) {
         let check = Run::new(&context.console, &bursar).folder(context.workspace.root());
         check.arg("check").arg(config).stream()?;
@@ -41,6 +42,8 @@ pub(super) fn run(context: &mut Context<'_>) -> Done {
     if on_path(["promtool"]).is_some() {
         let promtool = Run::new(&context.console, "promtool").folder(context.workspace.root());
         promtool.args(["check", "config", "--syntax-only", "deploy/prometheus/scrape.yaml"]).stream()?;
+        let promtool = Run::new(&context.console, "promtool").folder(context.workspace.root());
+        promtool.args(["check", "rules", "deploy/prometheus/alerts.yaml"]).stream()?;
     }
     unit(context)?;
     Ok("images, compose, manifests, configurations, unit".to_owned())

@@ -70,6 +70,13 @@ fn object(change: &Watched) -> Value {
         }
         EventKind::Deleted => json!({ "budget": budget, "event": "deleted" }),
         EventKind::StateLost => json!({ "budget": budget, "event": "state_lost" }),
+        EventKind::RationBegan { replica, for_ms } => {
+            json!({ "budget": budget, "event": "ration_began", "replica": replica, "for_ms": for_ms })
+        }
+        EventKind::RationEnded { replica, granted, store_back } => json!({
+            "budget": budget, "event": "ration_ended", "replica": replica, "granted": granted,
+            "store_back": store_back,
+        }),
     }
 }
 
@@ -97,6 +104,18 @@ fn text(change: &Watched) -> String {
         EventKind::SpecChanged { version } => format!("declared anew, version {version}"),
         EventKind::Deleted => "deleted".to_owned(),
         EventKind::StateLost => "its state was lost and is being learned again".to_owned(),
+        EventKind::RationBegan { replica, for_ms } => format!(
+            "{replica} cannot reach the store and grants by the ration, for {} at most",
+            humantime::format_duration(Duration::from_millis(*for_ms))
+        ),
+        EventKind::RationEnded { replica, granted, store_back: true } => {
+            format!("{replica} reaches the store again; {granted} were granted by the ration")
+        }
+        EventKind::RationEnded { replica, granted, store_back: false } => {
+            format!(
+                "the ration of {replica} is over after {granted} permits: it refuses until it reaches the store"
+            )
+        }
     };
     format!("{budget}: {what}")
 }

@@ -76,6 +76,15 @@ pub(super) fn text(stored: &Stored) -> String {
         stored.spec.name, stored.version,
     )];
 
+    if let Some(ration) = stored.spec.rations() {
+        parts.push(format!(
+            "while the store is away: {} of each limit by {} replicas together, for {}",
+            ration.fraction,
+            ration.replicas,
+            humantime::format_duration(ration.span),
+        ));
+    }
+
     let head = [
         "limit",
         "available",

@@ -172,7 +172,13 @@ impl Fake {
             let next = format!("permit-{}", seen.granted.len());
             id.clone_from(seen.granted.entry(key).or_insert(next));
         });
-        Decided::Permit(v1::Permit { permit_id: id, send_within_ms, deadline_ms: 60_000, waited_ms })
+        Decided::Permit(v1::Permit {
+            permit_id: id,
+            send_within_ms,
+            deadline_ms: 60_000,
+            waited_ms,
+            rationed: false,
+        })
     }
 
     fn apply(&self, request: v1::SettleRequest) -> Result<v1::SettleResponse, Status> {
