@@ -3,6 +3,7 @@
 
 mod announcements;
 mod calls;
+mod eviction;
 mod failures;
 mod security;
 mod topologies;
