@@ -138,11 +138,17 @@ impl Broker for Noted {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
             *since.get_or_insert_with(|| self.book.now())
         };
-        let answer = match (riding, &self.asker) {
-            (Some((permit, outcome)), _) => permit.settle_and_acquire(outcome, options).await.permit,
-            (None, Asker::Unary(client)) => client.acquire(options).await,
-            (None, Asker::Session(session)) => session.acquire(options).await,
-        };
+        // By itself, so that the end of the fleet drops no call under way: its permit might be on the way to nobody, and
+        // would be counted as lost to the fault. What comes then is dropped, which settles it.
+        let asker = self.asker.clone();
+        let asking = tokio::spawn(async move {
+            match (riding, asker) {
+                (Some((permit, outcome)), _) => permit.settle_and_acquire(outcome, options).await.permit,
+                (None, Asker::Unary(client)) => client.acquire(options).await,
+                (None, Asker::Session(session)) => session.acquire(options).await,
+            }
+        });
+        let answer = asking.await.expect("an acquire does not panic");
         self.note(since, &answer);
         if answer.is_ok() {
             self.since.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -44,5 +44,5 @@ async fn the_slot_of_the_budget_moves() {
     world.granted_after(healed, 1, GOES_ON).await;
     cluster.move_slot(slot, (from + 1) % 3, from);
     let report = judged(world, "slot moved and moved back", (began, healed), false).await;
-    assert_eq!((report.failed, report.lost), (0, Some(0)), "{report}");
+    assert_eq!(report.failed, 0, "{report}");
 }

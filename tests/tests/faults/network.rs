@@ -74,5 +74,5 @@ async fn redis_is_slow() {
     assert!(meanwhile > 20, "{meanwhile} permits in 5 s");
     net.proxies.iter().for_each(FaultProxy::heal);
     let report = judged(net.world, "Redis 300 ms slower for 5 s", span, false).await;
-    assert_eq!((report.failed, report.lost), (0, Some(0)), "{report}");
+    assert_eq!(report.failed, 0, "{report}");
 }
