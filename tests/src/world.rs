@@ -26,6 +26,8 @@ const TOKEN: &str = "one-token";
 const BUDGET: &str = "faults";
 /// The longest for what is no subject of a test.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// For whole milliseconds and the store's slots of time.
+const MARGIN: Duration = Duration::from_millis(100);
 /// How often what is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -214,6 +216,13 @@ impl World {
     pub async fn finish(mut self, fault: &str, began: Duration, healed: Duration, forgot: bool) -> Report {
         let counts = self.book.counts();
         let resumed = self.book.first_after(healed).map_or(Duration::MAX, |first| first - healed);
+        // What the fault left behind has passed its deadline; what is out is under way.
+        sleep((healed + self.spec.permit_ttl + MARGIN).saturating_sub(self.now())).await;
+        let meanwhile = self.stands().await.expect("a replica answers once the fault is over");
+        let slots = meanwhile.limits.iter().find(|limit| limit.rung == "concurrency");
+        let under_way = slots.expect("the upstream bounds concurrency").out;
+        let of = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let lost = of(meanwhile.granted) - of(meanwhile.settled) - of(under_way);
         self.end.cancel();
         for worker in self.fleet.drain(..) {
             timeout(PATIENCE, worker).await.expect("a worker ends").expect("it runs").expect("it could work");
@@ -224,7 +233,6 @@ impl World {
         let snapshot = self.at_rest().await;
         let truth = self.upstream.truth();
         let counted = truth.token(&token_label(TOKEN)).expect("the fleet has called");
-        let of = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let now = self.replicas.iter().map(Replica::resident_kib);
         let before = || counts.grants.iter().copied().filter(|at| *at < began);
         Report {
@@ -235,7 +243,7 @@ impl World {
             failures: counts.texts.clone(),
             refused: counts.refused,
             unsettled: counts.unsettled,
-            lost: (!forgot).then(|| of(snapshot.granted) - of(snapshot.settled)),
+            lost: (!forgot).then_some(lost),
             doubled: counts.doubled,
             gap_before: longest(before()),
             gap: longest(counts.grants.iter().copied()),
