@@ -7,7 +7,9 @@ use std::{
 };
 
 use bursar_dialect::Profiles;
-use bursar_quota::{BudgetName, BudgetSpec, Clock, Ledger, LedgerError, LedgerEvent, Put, Renewal, Stored};
+use bursar_quota::{
+    BudgetName, BudgetSpec, Clock, Eviction, Ledger, LedgerError, LedgerEvent, Put, Renewal, Stored,
+};
 use prometheus_client::registry::Registry;
 use tokio::{
     sync::broadcast,
@@ -193,6 +195,11 @@ impl Coordinator {
             return Ok(());
         }
         self.inner.core.ledger.ready().await
+    }
+
+    /// Whether the store may forget what it was told, as far as was seen.
+    pub fn eviction(&self) -> Eviction {
+        self.inner.core.ledger.eviction()
     }
 
     /// Registers what this coordinator counts; the names have no prefix of their own.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bursar_quota::{
-    BudgetName, ClassName, EventKind, Ledger, LedgerEvent, LimitName, Reason, TenantName, Tier,
+    BudgetName, ClassName, EventKind, Eviction, Ledger, LedgerEvent, LimitName, Reason, TenantName, Tier,
 };
 use prometheus_client::{
     collector::Collector,
@@ -18,7 +18,7 @@ use prometheus_client::{
         MetricType,
         counter::{ConstCounter, Counter},
         family::{Family, MetricConstructor},
-        gauge::Gauge,
+        gauge::{ConstGauge, Gauge},
         histogram::Histogram,
     },
     registry::{Registry, Unit},
@@ -209,6 +209,23 @@ impl Collector for StoreCollector {
         for (name, help, count) in counters {
             let counter = ConstCounter::new(count);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let eviction = self.0.eviction();
+        let gauges = [
+            (
+                "store_may_evict",
+                "1 where the store's maxmemory-policy lets it evict what it was told",
+                matches!(eviction, Eviction::May { .. }),
+            ),
+            (
+                "store_eviction_unseen",
+                "1 where the store does not say whether it may evict",
+                matches!(eviction, Eviction::Unseen { .. }),
+            ),
+        ];
+        for (name, help, holds) in gauges {
+            let gauge = ConstGauge::new(i64::from(holds));
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use bursar_quota::{BoxFuture, BoxStream};
+use bursar_quota::{BoxFuture, BoxStream, Eviction};
 
 use crate::Script;
 
@@ -73,6 +73,11 @@ pub trait ScriptHost: fmt::Debug + Send + Sync + 'static {
 
     /// Whether a script could write now; answers within a bound.
     fn ready(&self) -> BoxFuture<'_, Result<(), HostError>>;
+
+    /// Whether the engine may forget what it was told for want of memory, as far as was seen.
+    fn eviction(&self) -> Eviction {
+        Eviction::Never
+    }
 
     /// Commands sent over a network so far, tries included; 0 where the engine is in this process.
     fn round_trips(&self) -> u64 {

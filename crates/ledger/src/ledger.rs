@@ -10,8 +10,8 @@ use std::{
 };
 
 use bursar_quota::{
-    BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Ledger, LedgerError,
-    LedgerEvent, Put, StoreCalls, Stored,
+    BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Eviction, Ledger,
+    LedgerError, LedgerEvent, Put, StoreCalls, Stored,
 };
 use futures_util::StreamExt;
 
@@ -231,6 +231,10 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
             }
             async move { event }
         }))
+    }
+
+    fn eviction(&self) -> Eviction {
+        self.host.eviction()
     }
 
     fn store_calls(&self) -> StoreCalls {

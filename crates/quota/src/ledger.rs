@@ -68,6 +68,45 @@ pub struct StoreCalls {
     pub round_trips: u64,
 }
 
+/// Whether a store may forget what it was told, for want of memory. Displayed, it says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Eviction {
+    /// It could not be asked yet.
+    #[default]
+    Unknown,
+    /// It refuses writes instead.
+    Never,
+    /// It may: by which policy.
+    May {
+        /// The policy, such as `allkeys-lru`.
+        policy: String,
+    },
+    /// It does not say.
+    Unseen {
+        /// Why, without secrets.
+        cause: String,
+    },
+}
+
+impl fmt::Display for Eviction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("whether the store may evict is not known yet"),
+            Self::Never => f.write_str("the store evicts nothing"),
+            Self::May { policy } => write!(
+                f,
+                "the store's maxmemory-policy is {policy}: it may evict budgets and permits, which stops grants until \
+                 they are learned again; set it to noeviction"
+            ),
+            Self::Unseen { cause } => write!(
+                f,
+                "whether the store may evict could not be seen ({cause}): allow INFO to this user, or make sure that \
+                 maxmemory-policy is noeviction"
+            ),
+        }
+    }
+}
+
 /// Where grants are decided and remembered. Every method is one decision: it happens wholly or not at all, and a
 /// retry of the same call changes nothing more.
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
@@ -110,6 +149,11 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// What scripts announce from now on, on any replica. Hints: some may be lost, and the stream ends only with the
     /// ledger.
     fn events(&self) -> BoxStream<LedgerEvent>;
+
+    /// Whether its store may forget what it was told, as far as was seen.
+    fn eviction(&self) -> Eviction {
+        Eviction::Never
+    }
 
     /// What it has asked of its store; zero where nobody counts.
     fn store_calls(&self) -> StoreCalls {

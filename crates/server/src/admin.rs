@@ -44,7 +44,10 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 
 async fn ready(State(admin): State<Admin>) -> Response {
     match admin.readiness.check().await {
-        Ok(()) => "ready\n".into_response(),
+        Ok(()) => match admin.readiness.warning() {
+            None => "ready\n".into_response(),
+            Some(warning) => format!("ready\nwarning: {warning}\n").into_response(),
+        },
         Err(cause) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {cause}\n")).into_response(),
     }
 }

@@ -7,10 +7,16 @@ use bursar_dialect::Profiles;
 use bursar_quota::{BudgetName, Clock, LimitSnapshot, Reason, Refusal};
 use bursar_wire::v1::{self, acquire_response};
 use futures_util::future::{OptionFuture, join};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{auth::Caller, convert, failure::Failure, metrics::Metrics};
+
+/// The oldest that a settlement may say it is, in ms.
+const AGE_MAX_MS: u64 = 86_400_000;
+
+/// The least rest between two tries of a settlement that rides along.
+const LEAST_REST: Duration = Duration::from_millis(10);
 
 /// What the services of one server share.
 pub(crate) struct Desk {
@@ -43,8 +49,13 @@ impl Desk {
         let budget = acquire.budget.clone();
         // Both are under way at once, the settlement handed in first: a lane's commit settles before it grants, so one
         // call to the store does for both.
-        let riding = OptionFuture::from(rider.map(|rider| self.settle_rider(rider, caller)));
-        let (settled, result) = join(riding, self.decide(acquire, cancelled)).await;
+        let decided = CancellationToken::new();
+        let riding = OptionFuture::from(rider.map(|rider| self.settle_rider(rider, caller, &decided)));
+        let deciding = async {
+            let _decided = decided.clone().drop_guard();
+            self.decide(acquire, cancelled).await
+        };
+        let (settled, result) = join(riding, deciding).await;
         let result = match result {
             Ok(granted) => acquire_response::Result::Permit(convert::acquire::permit(&granted)),
             Err(AcquireError::Refused(refusal)) => {
@@ -73,16 +84,34 @@ impl Desk {
         })
     }
 
-    /// A settlement that rides along fails by itself: the acquire goes on.
-    async fn settle_rider(&self, rider: v1::SettleRequest, caller: &Caller) -> v1::SettleResponse {
-        let result = match convert::settle::settle(rider, caller) {
-            Ok(settle) => self.coordinator.settle(settle).await.map_err(Failure::from),
-            Err(Failure::Invalid(invalid)) => Err(invalid.under("settle").into()),
-            Err(failure) => Err(failure),
-        };
-        match result {
-            Ok(report) => convert::settle::report(&report),
-            Err(failure) => convert::settle::failed(&failure),
+    /// A settlement that rides along fails by itself: the acquire goes on. Its caller hears of it when the acquire is
+    /// decided, and what it would free may be what the acquire waits for: so while that waits, what passes is tried again.
+    async fn settle_rider(
+        &self,
+        rider: v1::SettleRequest,
+        caller: &Caller,
+        decided: &CancellationToken,
+    ) -> v1::SettleResponse {
+        let began = self.clock.monotonic();
+        loop {
+            let grown = convert::to_millis(self.clock.monotonic().saturating_sub(began));
+            let age_ms = rider.age_ms.max(rider.age_ms.saturating_add(grown).min(AGE_MAX_MS));
+            let request = v1::SettleRequest { age_ms, ..rider.clone() };
+            let result = match convert::settle::settle(request, caller) {
+                Ok(settle) => self.coordinator.settle(settle).await.map_err(Failure::from),
+                Err(Failure::Invalid(invalid)) => Err(invalid.under("settle").into()),
+                Err(failure) => Err(failure),
+            };
+            let failure = match result {
+                Ok(report) => return convert::settle::report(&report),
+                Err(failure) => failure,
+            };
+            let Some(rest) = failure.passes_in() else { return convert::settle::failed(&failure) };
+            tokio::select! {
+                biased;
+                () = decided.cancelled() => return convert::settle::failed(&failure),
+                () = sleep(rest.max(LEAST_REST)) => {}
+            }
         }
     }
 

@@ -95,6 +95,18 @@ impl Failure {
         }
     }
 
+    /// When this replica itself may try again; `None`: another one must, or nobody can.
+    pub(crate) fn passes_in(&self) -> Option<Duration> {
+        match self {
+            Self::Coordinator(
+                CoordinatorError::Overloaded { retry_after, .. }
+                | CoordinatorError::Ledger(LedgerError::Unavailable { retry_after, .. }),
+            ) => Some(*retry_after),
+            Self::Coordinator(CoordinatorError::Ledger(LedgerError::StaleSpec { .. })) => Some(AT_ONCE),
+            _ => None,
+        }
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.facts().code
     }

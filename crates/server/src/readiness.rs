@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_coordinator::Coordinator;
+use bursar_quota::Eviction;
 use bursar_wire::v1::{budget_service_server, permit_service_server};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,12 @@ impl Readiness {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("the store gave no answer within {} ms", self.bound.as_millis())),
         }
+    }
+
+    /// What whoever runs it should know though it is ready.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let eviction = self.coordinator.eviction();
+        matches!(eviction, Eviction::May { .. } | Eviction::Unseen { .. }).then(|| eviction.to_string())
     }
 
     // ## SERVING <=> NOT_SERVING, until draining => NOT_SERVING

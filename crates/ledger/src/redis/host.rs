@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{BoxFuture, BoxStream};
+use bursar_quota::{BoxFuture, BoxStream, Eviction};
 use futures_util::{FutureExt as _, StreamExt as _};
 use redis::Value;
 use tokio::{
@@ -31,6 +31,7 @@ use super::{
     config::{RedisConfig, RedisConfigError},
     dial::Dial,
     driver::{Driver, Job, Work},
+    eviction::{self, Inspector},
     install_crypto,
     jitter::Jitter,
     pool::Pool,
@@ -51,6 +52,7 @@ pub struct RedisHost {
     drivers: Vec<mpsc::Sender<Job>>,
     announcements: broadcast::Sender<Vec<u8>>,
     listening: watch::Receiver<bool>,
+    eviction: watch::Receiver<Eviction>,
     round_trips: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
@@ -77,7 +79,7 @@ impl RedisHost {
         let jitter = Arc::new(Jitter::new(config.seed, config.retry_base, config.retry_max));
         let mut tasks = JoinSet::new();
         let round_trips = Arc::new(AtomicU64::new(0));
-        let drivers = (0..config.drivers)
+        let drivers: Vec<_> = (0..config.drivers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(config.queue);
                 let (pool, jitter, sent) = (pool.clone(), Arc::clone(&jitter), Arc::clone(&round_trips));
@@ -95,6 +97,12 @@ impl RedisHost {
             target: Arc::clone(&target),
         };
         tasks.spawn(listener.run());
+        let (seen, eviction) = watch::channel(Eviction::Unknown);
+        if let Some(driver) = drivers.first() {
+            let (least, most) = eviction::REST;
+            let jitter = Arc::new(Jitter::new(config.seed.wrapping_add(2), least, most));
+            tasks.spawn(Inspector { driver: mpsc::Sender::clone(driver), jitter, into: seen }.run());
+        }
         Ok(Self {
             place: target.place(),
             prefix: config.prefix,
@@ -103,6 +111,7 @@ impl RedisHost {
             drivers,
             announcements,
             listening,
+            eviction,
             round_trips,
             _tasks: tasks,
         })
@@ -111,6 +120,11 @@ impl RedisHost {
     /// Whether announcements are being heard; changes with the subscription.
     pub fn listening(&self) -> watch::Receiver<bool> {
         self.listening.clone()
+    }
+
+    /// Whether the server may evict what it was told, as last seen; changes with each look that shows otherwise.
+    pub fn watch_eviction(&self) -> watch::Receiver<Eviction> {
+        self.eviction.clone()
     }
 
     /// Hands work to the driver of `key` and waits, within the bound of a call.
@@ -173,6 +187,10 @@ impl ScriptHost for RedisHost {
             }
         }
         .boxed()
+    }
+
+    fn eviction(&self) -> Eviction {
+        self.eviction.borrow().clone()
     }
 
     fn round_trips(&self) -> u64 {

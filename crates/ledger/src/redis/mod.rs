@@ -9,6 +9,7 @@ mod config;
 mod crypto;
 mod dial;
 mod driver;
+mod eviction;
 mod failure;
 mod host;
 mod jitter;

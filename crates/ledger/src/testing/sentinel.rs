@@ -1,4 +1,4 @@
-//! A master, its replica, and a sentinel that watches them.
+//! A master, its replica, and sentinels that watch them.
 
 use std::{fmt, fs};
 
@@ -11,50 +11,90 @@ use super::{
     wait_for,
 };
 
-/// The name under which the sentinel knows the two servers.
+/// The name under which the sentinels know the two servers.
 const SERVICE: &str = "main";
 
-/// Two servers, one the other's replica, and one sentinel. Ends when dropped.
+/// Two servers, one the other's replica, and sentinels. Ends when dropped.
 pub struct RedisSentinel {
     servers: [RedisServer; 2],
+    sentinels: Vec<Sentinel>,
+}
+
+/// One sentinel.
+struct Sentinel {
     port: u16,
-    _sentinel: Process,
+    _process: Process,
     _folder: TempDir,
 }
 
-impl RedisSentinel {
-    /// Starts all three and waits until the sentinel knows both servers.
-    pub fn start() -> Self {
-        let master = RedisServer::start();
-        let replica = RedisServer::setup().replica_of(&master).start();
+impl Sentinel {
+    fn start(master: &RedisServer, quorum: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let port = free_port();
         let config = format!(
-            "bind 127.0.0.1\nport {port}\nsentinel monitor {SERVICE} 127.0.0.1 {} 1\n\
+            "bind 127.0.0.1\nport {port}\nsentinel monitor {SERVICE} 127.0.0.1 {} {quorum}\n\
              sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 2000\n",
             master.port()
         );
         fs::write(folder.path().join("sentinel.conf"), config).expect("the temporary folder can be written");
-        let sentinel =
+        let process =
             Process::start(&program(false), folder.path(), &["sentinel.conf".into(), "--sentinel".into()]);
-        let this = Self { servers: [master, replica], port, _sentinel: sentinel, _folder: folder };
-        wait_for("a sentinel that knows the replica", || match this.ask(&["REPLICAS", SERVICE]) {
-            // Until it has answered the sentinel once, a replica counts as down.
-            Ok(Value::Array(replicas)) => {
-                let text = format!("{replicas:?}");
-                if text.contains("\"slave\"") && text.contains("\"ok\"") { Ok(()) } else { Err(text) }
-            }
-            other => Err(format!("{other:?}")),
-        });
-        this
+        Self { port, _process: process, _folder: folder }
     }
 
-    /// Its address.
+    fn ask(&self, words: &[&str]) -> RedisResult<Value> {
+        let mut connection = Client::open(("127.0.0.1", self.port))?.get_connection()?;
+        redis::cmd("SENTINEL").arg(words).query(&mut connection)
+    }
+
+    /// Whether it knows the replica, and so many other sentinels.
+    fn knows(&self, others: usize) -> Result<(), String> {
+        let replicas = format!("{:?}", self.ask(&["REPLICAS", SERVICE]));
+        // Until it has answered the sentinel once, a replica counts as down.
+        let replica = replicas.contains("\"slave\"") && replicas.contains("\"ok\"");
+        let count = match self.ask(&["SENTINELS", SERVICE]) {
+            Ok(Value::Array(sentinels)) => sentinels.len(),
+            _ => 0,
+        };
+        if replica && count == others { Ok(()) } else { Err(format!("{count} others, {replicas}")) }
+    }
+}
+
+impl RedisSentinel {
+    /// Starts two servers and one sentinel, and waits until it knows both servers.
+    pub fn start() -> Self {
+        Self::start_with(1)
+    }
+
+    /// The same with so many sentinels, of which most must agree; waits until they know each other as well.
+    pub fn start_with(sentinels: usize) -> Self {
+        let master = RedisServer::start();
+        let replica = RedisServer::setup().replica_of(&master).start();
+        let sentinels: Vec<_> = (0..sentinels).map(|_| Sentinel::start(&master, sentinels / 2 + 1)).collect();
+        for sentinel in &sentinels {
+            wait_for("a sentinel that knows all", || sentinel.knows(sentinels.len() - 1));
+        }
+        Self { servers: [master, replica], sentinels }
+    }
+
+    /// Its address: all sentinels.
     pub fn url(&self) -> String {
-        format!("redis+sentinel://127.0.0.1:{}/{SERVICE}", self.port)
+        let sentinels: Vec<_> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        format!("redis+sentinel://{}/{SERVICE}", sentinels.join(","))
     }
 
-    /// The server that is master now, as the sentinel says.
+    /// Both servers, in the order in which they were started: the first is the master unless there was a failover.
+    pub fn servers(&self) -> &[RedisServer; 2] {
+        &self.servers
+    }
+
+    /// Both servers, to end or restart one.
+    pub fn servers_mut(&mut self) -> &mut [RedisServer; 2] {
+        &mut self.servers
+    }
+
+    /// The server that is master now, as the first sentinel says.
     pub fn master(&self) -> &RedisServer {
         wait_for("a master", || {
             let answer = self.ask(&["GET-MASTER-ADDR-BY-NAME", SERVICE])?;
@@ -76,13 +116,12 @@ impl RedisSentinel {
     }
 
     fn ask(&self, words: &[&str]) -> RedisResult<Value> {
-        let mut connection = Client::open(("127.0.0.1", self.port))?.get_connection()?;
-        redis::cmd("SENTINEL").arg(words).query(&mut connection)
+        self.sentinels.first().expect("at least one sentinel").ask(words)
     }
 }
 
 impl fmt::Debug for RedisSentinel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSentinel").field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("RedisSentinel").field("url", &self.url()).finish_non_exhaustive()
     }
 }

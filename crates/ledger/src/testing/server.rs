@@ -184,16 +184,39 @@ impl RedisServer {
         self.process.signal("CONT");
     }
 
-    /// Ends it at once, as a crash would; [`Self::restart`] brings it back, empty.
+    /// Writes all it has to its disk; [`Self::restart`] brings it back as it was when it last did so.
+    pub fn save(&self) {
+        self.command(&["SAVE"]);
+    }
+
+    /// Whether it says that it is a master.
+    pub fn is_master(&self) -> bool {
+        let role = match self.try_command(&["ROLE"]) {
+            Ok(Value::Array(role)) => role.into_iter().next(),
+            _ => None,
+        };
+        role == Some(Value::BulkString(b"master".to_vec()))
+    }
+
+    /// Ends it at once, as a crash would; [`Self::restart`] brings it back, empty unless it was saved.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts it again on its port, empty unless it was saved.
     pub fn restart(&mut self) {
+        self.restart_as(&self.setup.clone());
+    }
+
+    /// The same, and takes half a millisecond for each key that was saved: until then it says that it is loading.
+    pub fn restart_slowly(&mut self) {
+        self.restart_as(&self.setup.clone().args("--key-load-delay 500"));
+    }
+
+    fn restart_as(&mut self, setup: &ServerSetup) {
         self.process.kill();
         wait_for("the port to be free again", || {
-            self.process = self.setup.run(self.folder.path(), self.port);
+            self.process = setup.run(self.folder.path(), self.port);
             if self.answers() { Ok(()) } else { Err("taken") }
         });
     }

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) granted: u64,
     pub(crate) not_sent: u64,
     pub(crate) settled: u64,
+    /// Commits that found it down.
+    pub(crate) turned_away: u64,
     /// What a refusal says.
     pub(crate) refusal: Option<Refusal>,
     leases: HashMap<u128, (u16, HashSet<u16>)>,
@@ -167,7 +169,12 @@ impl Ledger for Slots {
         Box::pin(async move {
             let mut open = self.open.subscribe();
             let _ = open.wait_for(|open| *open).await;
-            self.decide(budget, commit)
+            let decided = self.decide(budget, commit);
+            if matches!(decided, Err(LedgerError::Unavailable { .. })) {
+                self.state().turned_away += 1;
+                self.changed.send_modify(|changes| *changes += 1);
+            }
+            decided
         })
     }
 

@@ -73,6 +73,24 @@ async fn a_bad_settlement_does_not_fail_the_acquire() {
 }
 
 #[tokio::test]
+async fn what_rides_along_is_told_a_store_that_was_down() {
+    let server = start(1).await;
+    let mut permits = server.permits().await;
+    let held = permit(soon(permits.acquire(acquire())).await.unwrap().into_inner()).permit_id;
+    server.ledger.state().down = true;
+    let waiter = tokio::spawn({
+        let (mut permits, settle) = (permits.clone(), Some(lost(&held)));
+        async move { permits.acquire(v1::AcquireRequest { settle, ..waiting() }).await }
+    });
+    // The commit with the settlement has failed; only it can free the slot that the acquire waits for.
+    server.ledger.until(|state| state.turned_away >= 1).await;
+    server.ledger.state().down = false;
+    let response = soon(waiter).await.unwrap().unwrap().into_inner();
+    assert_eq!(response.settled.clone().unwrap().result(), v1::SettleResult::Applied);
+    permit(response);
+}
+
+#[tokio::test]
 async fn a_waiter_gets_the_slot_that_is_freed() {
     let server = start(1).await;
     let mut permits = server.permits().await;

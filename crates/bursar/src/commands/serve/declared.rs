@@ -12,7 +12,7 @@ use crate::{config::Config, exit::Failure};
 /// The first pause after a failure, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// How often the store is asked whether it still knows what was declared, and of how many budgets at once.
-const LOOK: (Duration, usize) = (Duration::from_secs(5), 32);
+const LOOK: (Duration, usize) = (Duration::from_secs(1), 8);
 
 /// Budgets to declare.
 #[derive(Debug, Clone)]

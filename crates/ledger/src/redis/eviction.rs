@@ -1,0 +1,147 @@
+//! Whether the server may evict what it was told: looked at when it can first be asked, and each minute, for servers are
+//! configured anew and replaced.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_quota::Eviction;
+use redis::Value;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep,
+};
+
+use crate::HostError;
+
+use super::{
+    driver::{Job, Work},
+    jitter::Jitter,
+};
+
+/// How long a look is good for.
+const LOOK: Duration = Duration::from_secs(60);
+/// The least and the longest rest between two attempts to look.
+pub(super) const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The deepest nesting that a reply of many nodes has.
+const MAX_DEPTH: usize = 4;
+
+/// Looks through one driver.
+pub(super) struct Inspector {
+    pub(super) driver: mpsc::Sender<Job>,
+    pub(super) jitter: Arc<Jitter>,
+    pub(super) into: watch::Sender<Eviction>,
+}
+
+impl Inspector {
+    /// Looks, tells what is new, and looks again, for ever.
+    pub(super) async fn run(self) {
+        let mut failures = 0;
+        loop {
+            match self.look().await {
+                Some(seen) => {
+                    failures = 0;
+                    self.tell(seen);
+                    sleep(LOOK).await;
+                }
+                // It cannot be reached, which others say.
+                None => {
+                    failures += 1;
+                    sleep(self.jitter.backoff(failures)).await;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, seen: Eviction) {
+        if *self.into.borrow() == seen {
+            return;
+        }
+        match &seen {
+            Eviction::May { .. } => tracing::warn!("{seen}"),
+            Eviction::Unseen { .. } => tracing::warn!("{seen}"),
+            Eviction::Never | Eviction::Unknown => tracing::debug!("{seen}"),
+        }
+        self.into.send_replace(seen);
+    }
+
+    async fn look(&self) -> Option<Eviction> {
+        // Said by more servers than answer CONFIG, which many providers forbid; of a cluster, by each master.
+        let mut command = redis::cmd("INFO");
+        command.arg("memory");
+        let (answer, answered) = oneshot::channel();
+        self.driver.send(Job::new(Work::Command(command), answer)).await.ok()?;
+        match answered.await.ok()? {
+            Ok(value) => Some(judge(&value)),
+            Err(HostError::Script { code, message }) => {
+                Some(Eviction::Unseen { cause: format!("{code} {message}") })
+            }
+            Err(HostError::Unavailable { cause, .. }) => {
+                cause.starts_with("NOPERM").then_some(Eviction::Unseen { cause })
+            }
+        }
+    }
+}
+
+/// What servers that answered so may do: the first policy that evicts, or none.
+fn judge(reply: &Value) -> Eviction {
+    let mut policies = Vec::new();
+    collect(reply, MAX_DEPTH, &mut policies);
+    match policies.iter().find(|policy| *policy != "noeviction") {
+        Some(policy) => Eviction::May { policy: policy.clone() },
+        None if policies.is_empty() => {
+            Eviction::Unseen { cause: "INFO memory names no maxmemory_policy".to_owned() }
+        }
+        None => Eviction::Never,
+    }
+}
+
+fn collect(reply: &Value, depth: usize, into: &mut Vec<String>) {
+    if depth == 0 {
+        return;
+    }
+    let mut each = |value: &Value| collect(value, depth - 1, into);
+    match reply {
+        Value::Array(values) => values.iter().for_each(each),
+        Value::Map(pairs) => pairs.iter().for_each(|(_, value)| each(value)),
+        Value::BulkString(text) => into.extend(policy(&String::from_utf8_lossy(text))),
+        Value::VerbatimString { text, .. } => into.extend(policy(text)),
+        _ => {}
+    }
+}
+
+fn policy(info: &str) -> Option<String> {
+    let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"))?.trim();
+    let known =
+        (1..=32).contains(&policy.len()) && policy.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    known.then(|| policy.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(policy: &str) -> Value {
+        let text = format!("# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:{policy}\r\nallocator_active:1\r\n");
+        Value::BulkString(text.into_bytes())
+    }
+
+    #[test]
+    fn one_node_that_may_evict_is_enough() {
+        let of = |policies: &[&str]| {
+            let node = |policy: &&str| (Value::BulkString(b"127.0.0.1:1".to_vec()), info(policy));
+            judge(&Value::Map(policies.iter().map(node).collect()))
+        };
+        assert_eq!(of(&["noeviction", "noeviction"]), Eviction::Never);
+        assert_eq!(of(&["noeviction", "volatile-ttl"]), Eviction::May { policy: "volatile-ttl".into() });
+        assert_eq!(judge(&info("allkeys-lru")), Eviction::May { policy: "allkeys-lru".into() });
+        assert_eq!(judge(&info("noeviction")), Eviction::Never);
+    }
+
+    #[test]
+    fn what_names_no_policy_is_not_seen() {
+        for reply in
+            [Value::Nil, Value::BulkString(Vec::new()), info(""), info("A\tb"), Value::Map(Vec::new())]
+        {
+            assert!(matches!(judge(&reply), Eviction::Unseen { .. }), "{reply:?}");
+        }
+    }
+}

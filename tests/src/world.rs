@@ -1,0 +1,285 @@
+//! Replicas over a store, an upstream that counts the truth, and a fleet between them, for as long as a fault takes.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_client::{Client, ClientConfig};
+use bursar_quota::{BudgetName, BudgetSnapshot, BudgetSpec, SystemClock};
+use bursar_sim::{
+    fleet::{Counters, FleetConfig, FleetError, FleetSnapshot, through_bursar},
+    upstream::{Upstream, UpstreamConfig, VendorProfile, token_label},
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fleet::{Asker, Book, Noted},
+    process::Replica,
+    report::Report,
+};
+
+const TOKEN: &str = "one-token";
+const BUDGET: &str = "faults";
+/// The longest for what is no subject of a test.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// For whole milliseconds and the store's slots of time.
+const MARGIN: Duration = Duration::from_millis(100);
+/// How often what is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What a world is like. Three fifths of the workers share sessions, the others make a
+/// call an acquire.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Workers, each without pause.
+    pub workers: u64,
+    /// How long a worker waits in Bursar.
+    pub max_wait: Duration,
+    /// The upstream.
+    pub upstream: UpstreamConfig,
+    /// Further arguments of the replicas.
+    pub arguments: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            workers: 24,
+            max_wait: Duration::from_secs(20),
+            // 450 a window of 3 s, 6 at once: a fleet that asks without pause would use up more of either, so that an
+            // account that is forgotten shows as a refusal.
+            upstream: UpstreamConfig {
+                scale: 20.0,
+                capacity: Some(450),
+                concurrency: Some(6),
+                ..UpstreamConfig::new(VendorProfile::Autotask)
+            },
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// All of it, running.
+pub struct World {
+    /// The replicas.
+    pub replicas: Vec<Replica>,
+    /// What the fleet was given.
+    pub book: Arc<Book>,
+    budget: BudgetName,
+    spec: BudgetSpec,
+    clients: Vec<Client>,
+    counters: Arc<Counters>,
+    upstream: Arc<Upstream>,
+    serving: JoinHandle<()>,
+    fleet: Vec<JoinHandle<Result<FleetSnapshot, FleetError>>>,
+    end: CancellationToken,
+    memory_kib: Vec<u64>,
+    /// Where the replicas' configuration stands.
+    _folder: TempDir,
+}
+
+impl World {
+    /// Starts a replica over each of these addresses of the store, and the fleet; returns once it has had 150 permits.
+    ///
+    /// # Panics
+    /// If that does not come to pass.
+    pub async fn start(stores: &[String], setup: Setup) -> Self {
+        let budget = BudgetName::new(BUDGET).expect("a name");
+        let spec = setup.upstream.budget(budget.clone()).expect("a budget");
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let config = folder.path().join("bursar.yaml");
+        let text = serde_json::json!({ "budgets": [spec] }).to_string();
+        std::fs::write(&config, text).expect("the temporary folder can be written");
+        let mut arguments = vec!["--config", config.to_str().expect("a path of Unicode")];
+        arguments.extend(&setup.arguments);
+        let replicas: Vec<_> = stores.iter().map(|store| Replica::start_with(store, &arguments)).collect();
+        let upstream =
+            Upstream::new(setup.upstream.clone(), Arc::new(SystemClock::new())).expect("an upstream");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let end = CancellationToken::new();
+        let (served, ended) = (Arc::clone(&upstream), CancellationToken::new());
+        let serving = tokio::spawn(async move {
+            let _ = served.serve(listener, ended.cancelled_owned()).await;
+        });
+        let mut world = Self {
+            clients: Vec::new(),
+            memory_kib: Vec::new(),
+            book: Arc::default(),
+            counters: Arc::default(),
+            fleet: Vec::new(),
+            replicas,
+            budget,
+            spec,
+            upstream,
+            serving,
+            end,
+            _folder: folder,
+        };
+        world.declared().await;
+        world.send(&setup, &url);
+        let start = Duration::ZERO;
+        world.granted_after(start, 150, PATIENCE).await;
+        world.memory_kib = world.replicas.iter().map(Replica::resident_kib).collect();
+        world
+    }
+
+    /// Waits until each replica has the budget.
+    async fn declared(&self) {
+        for replica in &self.replicas {
+            let client = Client::lazy(ClientConfig::new(replica.uri.clone())).expect("a client");
+            let declaring = async {
+                while !matches!(client.budgets().get(&self.budget).await, Ok(Some(_))) {
+                    sleep(LOOK).await;
+                }
+            };
+            timeout(PATIENCE, declaring).await.expect("the budget is declared");
+        }
+    }
+
+    /// Sends the workers: over as many clients as there are replicas, each of which begins with another one.
+    fn send(&mut self, setup: &Setup, url: &str) {
+        let mut endpoints: Vec<_> = self.replicas.iter().map(|replica| replica.uri.clone()).collect();
+        for seed in 0..self.replicas.len() {
+            let mut config = ClientConfig::new(String::new());
+            config.endpoints = endpoints.clone();
+            config.in_order = true;
+            config.seed = u64::try_from(seed).ok();
+            self.clients.push(Client::lazy(config).expect("a client"));
+            endpoints.rotate_left(1);
+        }
+        let sessions: Vec<_> = self.clients.iter().map(Client::session).collect();
+        let ways = self.clients.iter().zip(&sessions).cycle();
+        for (number, (client, session)) in (0..setup.workers).zip(ways) {
+            let asker = match number % 5 {
+                0 | 1 => Asker::Unary(client.clone()),
+                _ => Asker::Session(session.clone()),
+            };
+            let config = FleetConfig {
+                budget: BUDGET.to_owned(),
+                seed: number,
+                max_wait: setup.max_wait,
+                ..FleetConfig::autotask(1, TOKEN, 0, setup.upstream.scale)
+            };
+            let broker = Noted::new(asker, Arc::clone(&self.book));
+            let (url, counters, end) = (url.to_owned(), Arc::clone(&self.counters), self.end.clone());
+            self.fleet
+                .push(tokio::spawn(async move { through_bursar(broker, &url, config, counters, end).await }));
+        }
+    }
+
+    /// Now, by the clock of [`Self::book`].
+    pub fn now(&self) -> Duration {
+        self.book.now()
+    }
+
+    /// Waits until `count` permits were granted after `moment`.
+    ///
+    /// # Panics
+    /// If that takes longer than `within`.
+    pub async fn granted_after(&self, moment: Duration, count: usize, within: Duration) {
+        let granted = async {
+            while self.book.granted_after(moment) < count {
+                sleep(LOOK).await;
+            }
+        };
+        if timeout(within, granted).await.is_err() {
+            let stands = self.stands().await;
+            panic!(
+                "{} of {count} permits were granted within {within:?}; failures: {:?}; it stands {stands:#?}",
+                self.book.granted_after(moment),
+                self.book.failures()
+            );
+        }
+    }
+
+    /// How the budget stands, asked of the first replica that answers.
+    pub async fn stands(&self) -> Option<BudgetSnapshot> {
+        for client in &self.clients {
+            let asked = timeout(Duration::from_secs(7), client.budgets().get(&self.budget)).await;
+            if let Ok(Ok(Some(stored))) = asked {
+                return Some(stored.snapshot);
+            }
+        }
+        None
+    }
+
+    /// Ends the fleet, and waits until nothing is out: at most as long as a permit lives, and 2 s. `healed` is when the
+    /// fault was over, `forgot` says that the store's counts begin anew with it.
+    ///
+    /// # Panics
+    /// If the fleet does not end.
+    pub async fn finish(mut self, fault: &str, began: Duration, healed: Duration, forgot: bool) -> Report {
+        let counts = self.book.counts();
+        let resumed = self.book.first_after(healed).map_or(Duration::MAX, |first| first - healed);
+        // What the fault left behind has passed its deadline; what is out is under way.
+        sleep((healed + self.spec.permit_ttl + MARGIN).saturating_sub(self.now())).await;
+        let meanwhile = self.stands().await.expect("a replica answers once the fault is over");
+        let slots = meanwhile.limits.iter().find(|limit| limit.rung == "concurrency");
+        let under_way = slots.expect("the upstream bounds concurrency").out;
+        let of = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let lost = of(meanwhile.granted) - of(meanwhile.settled) - of(under_way);
+        self.end.cancel();
+        for worker in self.fleet.drain(..) {
+            timeout(PATIENCE, worker).await.expect("a worker ends").expect("it runs").expect("it could work");
+        }
+        for client in &self.clients {
+            timeout(PATIENCE, client.settled()).await.expect("what is dropped is settled");
+        }
+        let snapshot = self.at_rest().await;
+        let truth = self.upstream.truth();
+        let counted = truth.token(&token_label(TOKEN)).expect("the fleet has called");
+        let now = self.replicas.iter().map(Replica::resident_kib);
+        let before = || counts.grants.iter().copied().filter(|at| *at < began);
+        Report {
+            fault: fault.to_owned(),
+            accepted: counted.accepted,
+            refused_upstream: counted.refused,
+            failed: counts.failed,
+            failures: counts.texts.clone(),
+            refused: counts.refused,
+            unsettled: counts.unsettled,
+            lost: (!forgot).then_some(lost),
+            doubled: counts.doubled,
+            gap_before: longest(before()),
+            gap: longest(counts.grants.iter().copied()),
+            resumed,
+            longest_wait: counts.longest_wait,
+            out: snapshot.limits.iter().map(|limit| limit.out).sum(),
+            memory_kib: self.memory_kib.iter().copied().zip(now).collect(),
+        }
+    }
+
+    async fn at_rest(&self) -> BudgetSnapshot {
+        let began = self.now();
+        loop {
+            let snapshot = self.stands().await.expect("a replica answers once the fault is over");
+            let rests = snapshot.limits.iter().all(|limit| limit.out == 0);
+            if rests || self.now().saturating_sub(began) > self.spec.permit_ttl + Duration::from_secs(2) {
+                return snapshot;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.end.cancel();
+        self.serving.abort();
+    }
+}
+
+/// The longest span between two moments that follow each other.
+fn longest(mut moments: impl Iterator<Item = Duration>) -> Duration {
+    let Some(mut last) = moments.next() else { return Duration::ZERO };
+    moments.fold(Duration::ZERO, |longest, at| {
+        let span = at - last;
+        last = at;
+        longest.max(span)
+    })
+}

@@ -1,0 +1,47 @@
+//! A master behind a trio of sentinels is killed.
+
+use std::time::Duration;
+
+use bursar_ledger::testing::RedisSentinel;
+use bursar_tests::{Setup, World};
+use tokio::time::{sleep, timeout};
+
+use crate::{PATIENCE, go_on, judged, thrice};
+
+/// Ends the master, and waits until the other server is one: when that began and ended.
+async fn killed(world: &World, sentinel: &mut RedisSentinel) -> (Duration, Duration) {
+    let began = world.now();
+    sentinel.servers_mut()[0].kill();
+    let elected = async {
+        while !sentinel.servers()[1].is_master() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, elected).await.expect("the sentinels agree on another master");
+    (began, world.now())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_is_killed() {
+    let mut sentinel = RedisSentinel::start_with(3);
+    let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
+    go_on(&world, 300).await;
+    let fault = killed(&world, &mut sentinel).await;
+    // Replication is asynchronous: its last writes may be lost.
+    let report = judged(world, "master killed, Sentinel", fault, true).await;
+    assert_eq!(report.failed, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_missed_the_last_writes_becomes_master() {
+    let mut sentinel = RedisSentinel::start_with(3);
+    let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
+    go_on(&world, 300).await;
+    // With a password that its master does not know it cannot come back.
+    sentinel.servers()[1].command(&["CONFIG", "SET", "masterauth", "wrong"]);
+    sentinel.servers()[0].command(&["CLIENT", "KILL", "TYPE", "replica"]);
+    go_on(&world, 100).await;
+    let fault = killed(&world, &mut sentinel).await;
+    let report = judged(world, "a stale replica promoted, Sentinel", fault, true).await;
+    assert_eq!(report.failed, 0, "{report}");
+}
