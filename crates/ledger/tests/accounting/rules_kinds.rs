@@ -268,6 +268,49 @@ fn a_capped_tenant_holds_what_it_paid_of_a_bucket() {
     assert_eq!(bench.try_take(1).1.refusal.unwrap().reason, Reason::TenantCapped);
 }
 
+/// Asks for one permit of `cost`, which must be refused, and sees that the time that is named is exact: ms.
+fn waits_exactly(bench: &mut Bench, cost: u64) -> u64 {
+    let ask = |bench: &mut Bench| {
+        let group = bench.acquire(1, cost, 60_000);
+        bench.commit(Vec::new(), vec![group]).decisions.remove(0)
+    };
+    let refusal = ask(bench).refusal.expect("refused");
+    let wait = u64::try_from(refusal.retry_after.expect("a time").as_millis()).unwrap();
+    bench.now += wait - 1;
+    assert_eq!(ask(bench).granted, 0, "a millisecond before the {wait} that were named");
+    bench.now += 1;
+    assert_eq!(ask(bench).granted, 1, "after the {wait} ms that were named");
+    wait
+}
+
+#[test]
+fn what_a_reading_left_in_a_bucket_refills_while_others_are_out() {
+    let mut bench = bench(bucket(10, 0.5));
+    let (older, newer) = (bench.take(1), bench.take(1));
+    bench.settled(read(older, says(1, None)));
+    bench.settled(read(newer, says(9, None)));
+    let out = bench.available();
+    assert_eq!(out, 8, "the newest, less what settled since its grant");
+    bench.take(2);
+    // Two are charged in 5 s; by then it is full, and two below that. The ninth is there 2 s later.
+    let wait = waits_exactly(&mut bench, 9);
+    assert!((7001..=7250).contains(&wait), "rounded up to a slot: {wait}");
+}
+
+#[test]
+fn each_of_a_capped_tenants_calls_is_held_until_the_bucket_has_refilled() {
+    let mut spec = bucket(10, 1.0);
+    spec.caps = vec![Cap { tenant: None, amount: 2 }];
+    let mut bench = bench(spec);
+    for _ in 0..2 {
+        let lease = bench.take(1);
+        bench.settled(settle(lease, SettleKind::Accepted));
+        bench.now += 5000;
+    }
+    let wait = waits_exactly(&mut bench, 2);
+    assert!((5000..5100).contains(&wait), "the second was 5 s ago, and the bucket fills in 10: {wait}");
+}
+
 #[test]
 fn a_refusal_that_is_not_counted_leaves_a_bucket_as_it_is() {
     let mut bench = slow(10);

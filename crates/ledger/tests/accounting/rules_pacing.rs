@@ -132,6 +132,7 @@ fn refusals_with_hardly_a_call_between_them_take_a_window_down_however_few_at_on
         (0, 11_000, 3, "paced"),
         (3, 11_000, 3, "paced"),
         (0, 11_000, 2, "sliding"),
+        (0, 5000, 2, "sliding"),
         (4, 11_000, 3, "sliding"),
         (0, 60_001, 3, "sliding"),
     ] {
