@@ -59,6 +59,16 @@ fn who_has_waited_longer_finds_one_call_left_whoever_asks_first() {
 }
 
 #[test]
+fn who_got_some_of_what_it_asked_for_has_waited_no_longer() {
+    let (mut bench, taken) = two_wait(2000);
+    free(&mut bench, taken[0]);
+    assert_eq!(ask(&mut bench, "older", 2, 2, &[1]).1.granted, 1);
+    free(&mut bench, taken[1]);
+    assert_eq!(wants(&mut bench, "older"), Err(Reason::Reserved));
+    assert!(wants(&mut bench, "younger").is_ok());
+}
+
+#[test]
 fn who_has_waited_about_as_long_is_not_waited_for() {
     let (mut bench, taken) = two_wait(1000);
     free(&mut bench, taken[0]);
