@@ -40,19 +40,32 @@ pub(crate) struct Engine {
     counts: BTreeMap<String, u64>,
 }
 
-/// Answers what its keys hold, hashes all of them.
+/// Answers what its keys hold: of a hash fields and values, of a lease, which is a text, it under no name.
 fn read_keys() -> &'static Script {
     static READ: std::sync::OnceLock<Script> = std::sync::OnceLock::new();
     let source = "local all = {}
-        for i = 1, #KEYS do all[i] = redis.call('HGETALL', KEYS[i]) end
+        for i = 1, #KEYS do
+          if string.find(KEYS[i], ':lease:', 1, true) then
+            local text = redis.call('GET', KEYS[i])
+            all[i] = text and { '', text } or {}
+          else
+            all[i] = redis.call('HGETALL', KEYS[i])
+          end
+        end
         return all";
     READ.get_or_init(|| Script::from_source("read", source.to_owned()))
 }
 
-/// Writes one hash: its key, then fields and values.
+/// Writes what was read of one key: fields and values, or a text under no name.
 fn write_key() -> &'static Script {
     static WRITE: std::sync::OnceLock<Script> = std::sync::OnceLock::new();
-    let source = "for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+    let source = "for i = 1, #ARGV, 2 do
+          if ARGV[i] == '' then
+            redis.call('SET', KEYS[1], ARGV[i + 1])
+          else
+            redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+          end
+        end
         return 1";
     WRITE.get_or_init(|| Script::from_source("write", source.to_owned()))
 }

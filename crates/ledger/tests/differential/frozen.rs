@@ -27,6 +27,10 @@ local function delete__(...)
   end
   return redis.call('DEL', ...)
 end
+local function set__(key, text, ms)
+  expire__(key, ms)
+  return redis.call('SET', key, text)
+end
 local function main__()
 ";
 
@@ -40,7 +44,10 @@ return { reply__ or false, told__ }
 ";
 
 /// What is replaced, and by what.
-const CHANGES: [(&str, &str); 3] = [
+const CHANGES: [(&str, &str); 5] = [
+    ("redis.call('SET', lease_key, text_of(l), 'PX', ", "set__(lease_key, text_of(l), "),
+    // No key has a time of its own here.
+    (", 'KEEPTTL')", ")"),
     ("redis.call('TIME')", "{ seconds__, micros__ }"),
     ("redis.call('PEXPIRE', ", "expire__("),
     ("redis.call('DEL', ", "delete__("),

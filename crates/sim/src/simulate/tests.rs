@@ -127,7 +127,7 @@ fn an_upstream_that_remembers_for_longer_than_is_declared_has_less_at_rest() {
 
 #[test]
 fn promises_that_cannot_be_kept_are_seen_to_be_broken() {
-    let mut world = sized("window", 1, 8, 1);
+    let mut world = sized("window", 1, 20, 1);
     world.expects.wait_bound = Some(Duration::from_millis(1));
     (world.expects.utilisation_least, world.expects.jain_least) = (1.01, 1.01);
     let found = broken(&report(&world, 1));
