@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     Acquire, AcquireError, Config, CoordinatorError, Granted, Renew, Settle, SettleReport, Watcher, acquire,
-    bars::FOR_GOOD, core::Core, events, metrics::StoreCollector, settle,
+    bars::FOR_GOOD, core::Core, events, settle, store_metrics::StoreCollector,
 };
 
 /// How long those who were in a commit when a drain's bound passed are given for their answer.

@@ -23,6 +23,7 @@ mod settle;
 mod slab;
 mod spec;
 mod spec_cell;
+mod store_metrics;
 mod watch;
 
 pub use config::Config;
