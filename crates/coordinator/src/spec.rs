@@ -199,20 +199,15 @@ impl SpecView {
         let Some(seen) = seen else { return resolved };
         // A class that no limit names falls under the limits of all classes; one name stands for all of them.
         let class = known.unwrap_or(&self.nobody);
-        for reading in &seen.readings {
-            if let Some(at) = self.spec.select_reading(class, reading)
-                && self.spec.limits[at].applies_to(class)
-                && let Ok(limit) = u16::try_from(at)
-                && resolved.readings.iter().all(|other| other.limit != limit)
-            {
-                resolved.readings.push(LimitReading {
-                    limit,
-                    remaining_least: reading.remaining,
-                    remaining_last: reading.remaining,
-                    capacity: reading.capacity,
-                    reset: reading.reset,
-                });
-            }
+        for (at, reading) in self.spec.select_readings(class, &seen.readings) {
+            let Ok(limit) = u16::try_from(at) else { continue };
+            resolved.readings.push(LimitReading {
+                limit,
+                remaining_least: reading.remaining,
+                remaining_last: reading.remaining,
+                capacity: reading.capacity,
+                reset: reading.reset,
+            });
         }
         if let Verdict::Refused { counted, hit } = &seen.verdict {
             resolved.kind = SettleKind::Refused { counted: *counted };

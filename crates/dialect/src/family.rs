@@ -204,9 +204,12 @@ impl Target {
     pub(crate) fn selector(&self, capacity: Option<u64>, window: Option<u64>) -> LimitSelector {
         match self {
             Self::Named(name) => LimitSelector::Named(name.clone()),
-            Self::Like { unit, window_ms } => {
-                LimitSelector::Like { unit: unit.clone(), capacity, window_ms: window_ms.or(window) }
-            }
+            Self::Like { unit, window_ms } => LimitSelector::Like {
+                called: None,
+                unit: unit.clone(),
+                capacity,
+                window_ms: window_ms.or(window),
+            },
         }
     }
 }

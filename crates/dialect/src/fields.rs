@@ -1,15 +1,9 @@
 //! Structured fields: the current RateLimit headers, and the quota policies of the earlier drafts.
 
-use bursar_quota::{MAX_CAPACITY, Reading, UnitName};
+use bursar_quota::{LimitName, LimitSelector, MAX_CAPACITY, Reading, UnitName};
 use sfv::{BareItem, List, ListEntry, Parameters, Parser};
 
-use crate::{
-    family::{Structured, Target},
-    moment::Moment,
-    number::Number,
-    response::Response,
-    time::Rounding,
-};
+use crate::{family::Structured, moment::Moment, number::Number, response::Response, time::Rounding};
 
 /// The most policies that are looked at.
 const MAX_POLICIES: usize = 64;
@@ -181,12 +175,14 @@ fn quota(
         span
     });
     let capacity = policy.map(|policy| policy.quota);
-    let target = match fields.names.get(name) {
-        Some(limit) => Target::Named(limit.clone()),
-        None => Target::Like {
+    let limit = match fields.names.get(name) {
+        Some(limit) => LimitSelector::Named(limit.clone()),
+        None => LimitSelector::Like {
+            called: LimitName::new(name).ok(),
             unit: policy.map_or_else(UnitName::requests, |policy| policy.unit.clone()),
+            capacity,
             window_ms: policy.and_then(|policy| policy.window_ms),
         },
     };
-    Some(Reading { limit: target.selector(capacity, None), capacity, remaining: Some(remaining), reset })
+    Some(Reading { limit, capacity, remaining: Some(remaining), reset })
 }

@@ -100,7 +100,7 @@
 //! | `reset` | when the window ends: a time, as below |
 //! | `window` | how long the window is: a time in `seconds`, `milliseconds` or `duration` |
 //! | `policies` | the header with quota policies `100;w=60, 1000;w=3600` (drafts -03 to -07). With it, `limit` may hold policies behind the limit as well (polli-01). The window is that of the one policy with the limit's quota |
-//! | `structured` | stands alone: `{ quotas = "ratelimit", policies = "ratelimit-policy" }`, the current draft's structured fields. Each quota is a reading, found by its policy's unit, quota and window; `names = { burst = "limit-name" }` says which policies' names mean which limit |
+//! | `structured` | stands alone: `{ quotas = "ratelimit", policies = "ratelimit-policy" }`, the current draft's structured fields. Each quota is a reading of the limit that is called as it is, or that its policy's unit, quota and window find; `names = { burst = "limit-name" }` says which policies' names mean which limit |
 //!
 //! More remaining than the capacity is a contradiction, and the reading is left out. A response with an `Age` above
 //! nought comes from a cache: its readings are of another time, and are left out.

@@ -65,7 +65,7 @@ fn parse(text: &str) -> Response {
 fn selector(selector: &LimitSelector) -> String {
     match selector {
         LimitSelector::Named(name) => format!("limit {name}"),
-        LimitSelector::Like { unit, capacity, window_ms } => {
+        LimitSelector::Like { unit, capacity, window_ms, .. } => {
             let capacity = capacity.map(|it| format!("{it} ")).unwrap_or_default();
             let window = window_ms.map(|it| format!(" per {it} ms")).unwrap_or_default();
             format!("{capacity}{unit}{window}")

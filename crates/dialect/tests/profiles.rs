@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use bursar_dialect::Profiles;
-use bursar_quota::{BudgetName, ClassName, LimitKind, LimitSelector, ProfileName, UnitName};
+use bursar_quota::{
+    BudgetName, BudgetSpec, ClassName, LimitKind, LimitName, LimitSelector, LimitSpec, ProfileName,
+    ResponseView, UnitName,
+};
 
 fn name(text: &str) -> ProfileName {
     ProfileName::new(text).unwrap()
@@ -51,6 +54,7 @@ fn autotask_has_its_three_limits() {
 fn autotask_readings_find_their_limit_by_capacity() {
     let budget = budget("autotask");
     let like = |capacity| LimitSelector::Like {
+        called: None,
         unit: UnitName::requests(),
         capacity: Some(capacity),
         window_ms: None,
@@ -70,7 +74,12 @@ fn salestim_throttles_reads_and_writes_apart() {
         let class = ClassName::new(class).unwrap();
         let applying: Vec<_> = (0..2).filter(|i| budget.limits[*i].applies_to(&class)).collect();
         assert_eq!(applying, [index]);
-        let selector = LimitSelector::Like { unit: UnitName::requests(), capacity: Some(6), window_ms: None };
+        let selector = LimitSelector::Like {
+            called: None,
+            unit: UnitName::requests(),
+            capacity: Some(6),
+            window_ms: None,
+        };
         assert_eq!(budget.select(&class, &selector), Some(index));
     }
 }
@@ -214,5 +223,45 @@ fn an_error_names_the_line_and_the_field() {
         let error = profiles.add_toml(&text).expect_err(&text).to_string();
         assert!(error.contains(expected), "{text}\n--- says\n{error}\n--- and should say\n{expected}");
         assert_eq!(profiles.names().count(), 4, "a wrong profile changes nothing");
+    }
+}
+
+/// A window of 5 requests and one of 50 tokens, both of 10 s.
+fn requests_and_tokens() -> BudgetSpec {
+    let window = |name: &str, capacity| {
+        let kind =
+            LimitKind::Window { capacity, window: Duration::from_secs(10), aligned: true, on_clock: false };
+        LimitSpec::new(LimitName::new(name).unwrap(), kind)
+    };
+    let tokens = LimitSpec { unit: UnitName::new("tokens").unwrap(), ..window("tokens", 50) };
+    BudgetSpec::new(BudgetName::new("two").unwrap(), vec![window("requests", 5), tokens])
+}
+
+/// What of `RateLimit: line` is read: remaining by limit.
+fn read(budget: &BudgetSpec, policies: &str, line: &str) -> Vec<(usize, u64)> {
+    let headers = [("RateLimit-Policy", policies), ("RateLimit", line)]
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let response = ResponseView { status: 200, headers: &headers, body: &[], received_unix_ms: 0 };
+    let profiles = Profiles::builtin();
+    let seen = profiles.get(&ProfileName::new("ietf").unwrap()).unwrap().observe(&response);
+    let found = budget.select_readings(&ClassName::default_class(), &seen.readings);
+    found.into_iter().map(|(limit, reading)| (limit, reading.remaining.unwrap())).collect()
+}
+
+#[test]
+fn a_quota_that_is_called_as_a_limit_is_of_no_other() {
+    let budget = requests_and_tokens();
+    let policies = r#""requests";q=5;w=10, "tokens";q=50;w=10"#;
+    assert_eq!(read(&budget, policies, r#""tokens";r=47;t=6, "requests";r=2;t=8"#), [(0, 2), (1, 47)]);
+    // Alone it would pass for the only limit that counts requests, which is what a policy without a unit counts.
+    assert_eq!(read(&budget, policies, r#""tokens";r=4;t=6"#), [(1, 4)]);
+}
+
+#[test]
+fn of_two_quotas_that_may_be_one_limits_the_better_fit_is() {
+    let budget = requests_and_tokens();
+    let policies = r#""a";q=5;w=10, "b";q=50;w=10"#;
+    for line in [r#""b";r=47;t=6, "a";r=2;t=8"#, r#""a";r=2;t=8, "b";r=47;t=6"#] {
+        assert_eq!(read(&budget, policies, line), [(0, 2)], "{line}");
     }
 }

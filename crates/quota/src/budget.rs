@@ -1,6 +1,9 @@
 //! Budgets: what an upstream allows, declared and checked.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -260,20 +263,32 @@ impl BudgetSpec {
             .collect())
     }
 
-    /// Finds the limit that a reading of a call of `class` is about: by name; otherwise among the windows and buckets
-    /// that apply to the class and count its unit, the one with its window and capacity, with its capacity, with its
-    /// window, or the only one there is. `None` where that is ambiguous: a reading that cannot be placed says nothing.
+    /// Finds the limit that a reading of a call of `class` is about: by name; otherwise among the windows and
+    /// buckets that apply to the class and count its unit, the one with its window and capacity, with its window, with its
+    /// capacity, or the only one there is. `None` where that is ambiguous: a reading that cannot be placed says nothing.
     pub fn select(&self, class: &ClassName, selector: &LimitSelector) -> Option<usize> {
-        let (unit, capacity, window_ms) = match selector {
-            LimitSelector::Named(name) => return self.limits.iter().position(|limit| limit.name == *name),
-            LimitSelector::Like { unit, capacity, window_ms } => (unit, *capacity, *window_ms),
+        self.place(class, selector).map(|(limit, _)| limit)
+    }
+
+    fn place(&self, class: &ClassName, selector: &LimitSelector) -> Option<(usize, Fit)> {
+        let (called, unit, capacity, window_ms) = match selector {
+            LimitSelector::Named(name) => {
+                return Some((self.limits.iter().position(|limit| limit.name == *name)?, Fit::Name));
+            }
+            LimitSelector::Like { called, unit, capacity, window_ms } => {
+                (called, unit, *capacity, *window_ms)
+            }
         };
-        let counts =
-            |limit: &LimitSpec| matches!(limit.kind, LimitKind::Window { .. } | LimitKind::Bucket { .. });
+        let counts = |limit: &LimitSpec| {
+            matches!(limit.kind, LimitKind::Window { .. } | LimitKind::Bucket { .. })
+                && limit.applies_to(class)
+        };
+        let is_called = |limit: &LimitSpec| called.as_ref() == Some(&limit.name) && counts(limit);
+        if let Some(found) = self.limits.iter().position(is_called) {
+            return Some((found, Fit::Name));
+        }
         let fit: Vec<usize> = (0..self.limits.len())
-            .filter(|i| {
-                counts(&self.limits[*i]) && self.limits[*i].applies_to(class) && self.limits[*i].unit == *unit
-            })
+            .filter(|i| counts(&self.limits[*i]) && self.limits[*i].unit == *unit)
             .collect();
         let same_capacity = |i: &usize| capacity == Some(self.limits[*i].kind.capacity());
         let same_window = |i: &usize| match self.limits[*i].kind {
@@ -289,16 +304,42 @@ impl BudgetSpec {
             _ => false,
         };
         let only = |found: Vec<usize>| (found.len() == 1).then(|| found[0]);
-        only(fit.iter().copied().filter(|i| same_capacity(i) && same_window(i)).collect())
-            .or_else(|| only(fit.iter().copied().filter(same_window).collect()))
-            .or_else(|| only(fit.iter().copied().filter(same_capacity).collect()))
-            .or_else(|| only(fit))
+        let by = |fits: Fit, is_so: &dyn Fn(&usize) -> bool| {
+            only(fit.iter().copied().filter(|i| is_so(i)).collect()).map(|found| (found, fits))
+        };
+        by(Fit::Both, &|i| same_capacity(i) && same_window(i))
+            .or_else(|| by(Fit::Window, &same_window))
+            .or_else(|| by(Fit::Capacity, &same_capacity))
+            .or_else(|| by(Fit::Only, &|_| true))
     }
 
-    /// As [`Self::select`], for a whole reading.
-    pub fn select_reading(&self, class: &ClassName, reading: &Reading) -> Option<usize> {
-        self.select(class, &reading.limit)
+    /// As [`Self::select`], for all that one response said: readings by limit. Of several that may be one limit's it is
+    /// the one that fits best, and of those that fit as well the first.
+    pub fn select_readings<'a>(
+        &self,
+        class: &ClassName,
+        readings: &'a [Reading],
+    ) -> BTreeMap<usize, &'a Reading> {
+        let mut best: BTreeMap<usize, (Fit, &Reading)> = BTreeMap::new();
+        for reading in readings {
+            let Some((limit, fit)) = self.place(class, &reading.limit) else { continue };
+            if self.limits[limit].applies_to(class) && best.get(&limit).is_none_or(|(other, _)| fit < *other)
+            {
+                best.insert(limit, (fit, reading));
+            }
+        }
+        best.into_iter().map(|(limit, (_, reading))| (limit, reading)).collect()
     }
+}
+
+/// By what a limit was found to be the one that is meant, the surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    Name,
+    Both,
+    Window,
+    Capacity,
+    Only,
 }
 
 fn validate_limit(limit: &LimitSpec, at: &dyn Fn(&str) -> String) -> Result<(), SpecError> {

@@ -33,6 +33,8 @@ pub enum LimitSelector {
     Named(LimitName),
     /// By what the response said of it; [`crate::BudgetSpec::select`] finds it among the limits of the call's class.
     Like {
+        /// What the response calls it, where it does; a limit of that name is meant.
+        called: Option<LimitName>,
         /// What it counts.
         unit: UnitName,
         /// Its capacity, where sent.
