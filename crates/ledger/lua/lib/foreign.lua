@@ -11,7 +11,7 @@ foreign.is_real = { rate = true, lag = true }
 -- How fast what was learned is forgotten, a window; and a response's lag, a reading.
 local KEEP_RATE, KEEP_LAG = 0.5, 0.9
 -- Standard deviations of the forecast that are reserved beyond it.
-local CAUTION = 2
+local CAUTION = 4
 -- A rate is not told from less than this share of a window, nor forecast for more.
 local SHORT, FAR = 1 / 16, 1 / 8
 

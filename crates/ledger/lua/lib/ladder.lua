@@ -18,12 +18,12 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at', 'aloof_till',
+  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at', 'aloof_till', 'lag', 'lag_before', 'lag_from',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
--- A call is taken for executed at most so long before its settlement, as a share of the window.
-local LATE = 1 / 16
+-- An end is told sharply enough to weigh a bucket by it where it is as wide as this share of the window at most.
+local SHARP = 1 / 16
 -- Readings that fall by so much of the capacity while the end stays where it is are not a bucket's.
 local STEADY = 1 / 4
 -- Of N/W, what a paced limit lets out; and what is left of it after a refusal that no smaller burst explains.
@@ -70,16 +70,31 @@ function ladder.doubts(limit)
   return limit.on == ALIGNED and not limit.proven
 end
 
--- Keeps what certainly executed by `moment`, for a window, while it may be evidence.
-function ladder.remember(state, limit, cost, moment)
-  if not limit.proven and limit.on ~= PACED then
-    slots.add(state, limit, 'shadow', math.ceil((moment + limit.window) / limit.slot), cost, {})
+-- Keeps what `s` charges by the latest moment at which it executed, for a window, while it may be evidence; and by how much
+-- that may be too late, the most of this window and of the one before.
+function ladder.remember(state, limit, s)
+  if limit.proven or limit.on == PACED then
+    return
   end
+  slots.add(state, limit, 'shadow', math.ceil((s.moment + limit.window) / limit.slot), s.charge, {})
+  local age = limit.now - (limit.lag_from or limit.now)
+  if not limit.lag_from or age >= limit.window then
+    limit.lag_before = age < 2 * limit.window and limit.lag or nil
+    limit.lag, limit.lag_from = 0, limit.now
+  end
+  limit.lag = math.max(limit.lag, s.moment - s.granted_at)
 end
 
--- Of what is remembered, what a rolling window cannot have forgotten now, less what was settled since the grant of `s`.
+local function forget(state, limit)
+  slots.clear(state, limit, 'shadow')
+  limit.lag, limit.lag_before, limit.lag_from = nil, nil, nil
+end
+
+-- Of what is remembered, what a rolling window cannot have forgotten now, however early it executed, less what was settled
+-- since the grant of `s`.
 local function certainly(state, limit, s, now)
-  local from, cost_of_all = math.ceil((now + limit.window * LATE) / limit.slot), 0
+  local lag = math.max(limit.lag or 0, limit.lag_before or 0)
+  local from, cost_of_all = math.ceil((now + lag) / limit.slot), 0
   for k, cost in slots.walk(state, limit, 'shadow') do
     if k > from then
       cost_of_all = cost_of_all + cost
@@ -113,7 +128,7 @@ local function pace(state, limit, now)
     ladder.slide(state, limit, now)
   end
   step_to(limit, PACED)
-  slots.clear(state, limit, 'shadow')
+  forget(state, limit)
   limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, PACE, 0, now, now
 end
 
@@ -144,7 +159,7 @@ function ladder.prove(state, limit, s, now)
     if limit.on ~= ALIGNED then
       step_to(limit, ALIGNED)
     end
-    slots.clear(state, limit, 'shadow')
+    forget(state, limit)
     limit.proven = 1
   end
 end
@@ -152,11 +167,18 @@ end
 -- Takes in an end that is named where none is believed: a reading at it is worth a permit. Where ends move with the calls
 -- it is the newest reading's that gives something back which no reading has shown yet.
 function ladder.follow(limit, early, late, remaining, is_newest, now)
-  if late <= now or (limit.edge_late and early <= limit.edge_late) or late - early >= limit.window / 2 then
+  if late <= now then
+    if is_newest then
+      ladder.forgo(limit)
+    end
     return
   end
   if is_newest or not limit.turn_late then
     limit.turn_late = late
+  end
+  if (limit.edge_late and early <= limit.edge_late) or late - early >= limit.window / 2 then
+    -- Too vague to be told from another; but it is not later than that.
+    return
   end
   if not limit.end_late or early > limit.end_late then
     if limit.end_late then
@@ -194,7 +216,7 @@ end
 function ladder.weigh_law(limit, s, early, late)
   local used = limit.n - s.reading.least
   local width = late - early + s.answered_at - s.granted_at
-  if limit.on ~= SLIDING or limit.law or used == 0 or width > limit.window * LATE then
+  if limit.on ~= SLIDING or limit.law or used == 0 or width > limit.window * SHARP then
     return
   end
   local full = used * limit.window / limit.n

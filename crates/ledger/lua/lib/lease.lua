@@ -60,6 +60,21 @@ function lease.create(lease_key, l, count, now)
   l.is_changed = true
 end
 
+-- What is given back before it was granted, or after it was forgotten: a message may come twice, and must not take away what
+-- is granted in between. A lease of `count` permits that were not sent.
+function lease.bury(lease_key, group, replica, now)
+  local l = {
+    granted_at = now, send_by = now, deadline = now, class = '-', tenant = '-', tier = '-', units = '', probes = '', by = replica,
+  }
+  local count = 1
+  for i = 1, #group.indexes do
+    count = math.max(count, group.indexes[i] + 1)
+  end
+  lease.create(lease_key, l, count, now)
+  l.bits, l.lives = string.rep('n', count), AGAIN
+  return l
+end
+
 -- What a permit of the lease weighs in a limit, as kept with it.
 function lease.put_limit(l, limit, w)
   l.order[#l.order + 1] = limit.key

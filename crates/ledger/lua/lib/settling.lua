@@ -227,6 +227,9 @@ function settling.apply(ctx, group, lease_key)
   if group.kind == 'unclaimed' then
     if l and (l.by ~= ctx.replica or lease.was_asked_again(l)) then
       return string.rep('d', #group.indexes), 0
+    elseif not l then
+      ctx.remember(lease_key, lease.bury(lease_key, group, ctx.replica, ctx.now))
+      return string.rep('u', #group.indexes), 0
     end
     group.kind = 'not_sent'
   end

@@ -171,7 +171,7 @@ local function settle_blind(state, limit, s, now)
   end
   pay(state, limit, s.charge, till, s.parties, now)
   if s.kind ~= 'lost' then
-    ladder.remember(state, limit, s.charge, s.moment)
+    ladder.remember(state, limit, s)
   end
   if not limit.is_aligned and is_newer(limit, s) then
     -- It may have used up what the end gives back that the last reading named.
@@ -272,7 +272,7 @@ local function settle_sliding(state, limit, s, now)
       ladder.forgo(limit)
     end
   end
-  ladder.remember(state, limit, s.charge, s.moment)
+  ladder.remember(state, limit, s)
   if r.late then
     ladder.prove(state, limit, s, now)
     ladder.weigh_law(limit, s, r.early, r.late)
@@ -296,7 +296,7 @@ local function settle_aligned(state, limit, s, now)
     settle_blind(state, limit, s, now)
     return
   elseif not is_met then
-    ladder.remember(state, limit, s.charge, s.moment)
+    ladder.remember(state, limit, s)
     return
   end
   if limit.lost_until and s.granted_at >= limit.lost_from then
@@ -306,7 +306,7 @@ local function settle_aligned(state, limit, s, now)
   local cap = r.least - (limit.blind - s.blind_then)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
   refresh(limit, s)
-  ladder.remember(state, limit, s.charge, s.moment)
+  ladder.remember(state, limit, s)
   ladder.note_steady(limit, r.least)
   ladder.prove(state, limit, s, now)
   foreign.heard(limit, s.granted_at, s.answered_at)

@@ -306,6 +306,18 @@ fn a_give_back_told_twice_takes_nothing_from_who_asked_in_between() {
 }
 
 #[test]
+fn a_give_back_told_before_its_grant_takes_nothing_from_who_asks_afterwards() {
+    let mut bench = Bench::new(&budget(vec![minute(1)]));
+    let group = bench.acquire(1, 1, 60_000);
+    let back = SettleGroup { indexes: vec![2, 0], ..settle(group.lease, SettleKind::Unclaimed) };
+    let unknown = bench.commit(vec![back.clone()], Vec::new());
+    assert_eq!(unknown.settled, [[Settled::Unknown, Settled::Unknown]]);
+    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
+    let again = bench.commit(vec![back], Vec::new());
+    assert_eq!((again.settled[0][1], available(&mut bench)), (Settled::Already, 0));
+}
+
+#[test]
 fn a_bucket_names_the_time_of_those_far_behind_as_well() {
     let kind = LimitKind::Bucket { capacity: 5, refill_per_second: 1.0 };
     let mut bench = Bench::new(&budget(vec![LimitSpec::new(LimitName::new("b").unwrap(), kind)]));

@@ -128,9 +128,44 @@ fn what_a_rolling_window_could_have_said_proves_nothing() {
     let reading = until(&bench, 3, 90_000);
     call(&mut bench, reading);
     assert_eq!(rung(&mut bench), "sliding");
-    // Nor does it once the first calls are nearly forgotten by any.
-    let mut bench = four_of_eight(minute(8), 58_000);
-    bench.now = START + 58_001;
+}
+
+#[test]
+fn what_may_have_executed_as_early_as_its_grant_is_no_evidence_a_window_later() {
+    // Answered at once, and after 3 s: then all four may be forgotten a window after their grant.
+    for (slow, later, expected) in
+        [(0, 59_000, "aligned"), (3000, 60_100, "sliding"), (3000, 59_000, "aligned")]
+    {
+        let mut bench = bench(minute(8));
+        let leases = [7, 6, 5, 4].map(|remaining| (remaining, bench.take(1)));
+        bench.now += slow;
+        for (remaining, lease) in leases {
+            let reading = until(&bench, remaining, 58_000);
+            bench.settled(read(lease, reading));
+        }
+        bench.now = START + later;
+        let reading = until(&bench, 7, 118_000);
+        call(&mut bench, reading);
+        assert_eq!(rung(&mut bench), expected, "answered after {slow} ms, looked at after {later} ms");
+    }
+}
+
+#[test]
+fn how_late_an_answer_was_is_remembered_for_as_long_as_its_call() {
+    let mut bench = bench(minute(8));
+    let reading = until(&bench, 7, 58_000);
+    call(&mut bench, reading);
+    bench.now += 26_000;
+    let slow = [6, 5, 4].map(|remaining| (remaining, bench.take(1)));
+    bench.now += 4000;
+    for (remaining, lease) in slow {
+        let reading = until(&bench, remaining, 58_000);
+        bench.settled(read(lease, reading));
+    }
+    // A window after the first call, another came at once; and a window after the slow ones may have executed.
+    bench.now = START + 60_500;
+    call(&mut bench, says(4, None));
+    bench.now = START + 86_100;
     let reading = until(&bench, 7, 118_000);
     call(&mut bench, reading);
     assert_eq!(rung(&mut bench), "sliding");
@@ -230,6 +265,24 @@ fn where_ends_move_the_newest_readings_is_followed() {
         assert_eq!(bench.try_take(1).1.granted, 0, "in order: {is_in_order}");
         bench.now = START + 30_002;
         assert_eq!(bench.try_take(1).1.granted, 1, "in order: {is_in_order}");
+    }
+}
+
+#[test]
+fn a_newest_end_too_vague_to_follow_is_no_earlier_than_it_may_be_and_one_that_passed_gives_no_turn() {
+    for (newest, at_first, at_last) in [((9_000, 59_000), 0, 1), ((-9_000, -5_000), 0, 0)] {
+        let mut bench = bench(minute(4));
+        for remaining in [3, 2] {
+            let reading = until(&bench, remaining, 30_000);
+            call(&mut bench, reading);
+        }
+        let (one, other) = (bench.take(1), bench.take(1));
+        bench.settled(read(one, says(1, Some((29_000, 30_000)))));
+        bench.settled(read(other, says(0, Some(newest))));
+        bench.now = START + 30_002;
+        assert_eq!(bench.try_take(1).1.granted, at_first, "{newest:?}");
+        bench.now = START + 59_002;
+        assert_eq!(bench.try_take(1).1.granted, at_last, "{newest:?}");
     }
 }
 
