@@ -6,7 +6,7 @@
 //! | `few_epochs` | at most so many congestion epochs as the scenario allows | every settled refusal | refusals for reasons that no limit shows |
 //! | `at_rest_not_above` | at rest no limit has more available than the truth | at rest, at several moments over two windows | scenarios that do not promise it; others use the token; the capacity changed, or the store's clock stepped or drifted, in the last windows; the rule is of another sort than declared; a lost store is being recovered |
 //! | `at_rest_exact` | and exactly the truth, in aligned limits | as above | as above; scenarios that do not promise it; in the last two windows somebody died, or some response told nothing of the limit; an end that the account does not know; responses slower than a quarter of the window |
-//! | `slots_within` | no more permits are held than may be at once | every grant, every commit | what workers hold: while a lost store is being recovered |
+//! | `slots_within` | no more permits are held than may be at once | every grant, every commit | what workers hold: while a lost store is being recovered; permits granted before a loss, where a replica lost its memory as well |
 //! | `slots_return` | every slot comes back | at the end, when every deadline has passed | never |
 //! | `charges_equal` | what the budget was charged is what the upstream counted, and what might have been sent and was not; nothing is given back that was sent | every settlement that gives back; the sums at the end | the sums: scenarios that do not promise it; where the store lost something |
 //! | `no_grant_in_pause` | once a refusal with Retry-After is settled, nothing of its class is granted until then | every commit | after the store's clock stepped or drifted, or the store lost something |

@@ -15,7 +15,15 @@ use bursar_quota::{
 };
 use futures_util::StreamExt;
 
-use super::{book::Ran, dice::Dice, exact, plan::Millis, replica::Life, store::PREFIX, world::World};
+use super::{
+    book::{CLOCK_DOUBT, Ran},
+    dice::Dice,
+    exact,
+    plan::Millis,
+    replica::Life,
+    store::PREFIX,
+    world::World,
+};
 
 /// What a store that cannot be reached costs before a replica gives up on a call.
 const GIVES_UP_AFTER: Duration = Duration::from_millis(500);
@@ -59,6 +67,7 @@ struct Sent {
     script: &'static Script,
     call: ScriptCall,
     commit: Option<(BudgetName, Arc<Commit>)>,
+    at: Duration,
 }
 
 /// What becomes of one call.
@@ -157,7 +166,13 @@ impl Way {
     }
 
     /// A commit ran: what is seen of it at the store.
-    fn seen(&self, budget: &BudgetName, commit: &Commit, reply: &CommitReply) {
+    fn seen(
+        &self,
+        budget: &BudgetName,
+        commit: &Commit,
+        reply: &CommitReply,
+        (by_store, is_late): (Duration, bool),
+    ) {
         let world = &self.world;
         let Some(at) = world.scenario.budgets.iter().position(|plan| plan.spec.name == *budget) else {
             return;
@@ -181,8 +196,8 @@ impl Way {
             self.note(format_args!("gives back {}: {:?} ({:?})", group.lease, group.indexes, group.kind));
         }
         let Some(usage) = world.store().usage() else { return };
-        world.book().committed(world.now(), &Ran { budget: at, commit, reply, usage });
-        if reply.decisions.iter().any(|decision| decision.refusal.is_some()) {
+        world.book().committed(world.now(), &Ran { budget: at, commit, reply, usage, by_store });
+        if !is_late && reply.decisions.iter().any(|decision| decision.refusal.is_some()) {
             let mut looks = lock(&self.looks);
             if looks.happens(EXACT_CHECKED) {
                 exact::check(world, at, commit, reply, &mut looks);
@@ -201,14 +216,16 @@ impl Way {
     }
 
     async fn ask(&self, sent: Sent) -> Result<Reply, HostError> {
-        let Sent { script, call, commit } = sent;
+        let Sent { script, call, commit, at } = sent;
         let told = matches!(script.name, "put" | "recover").then(|| budget_of(&call).into_owned());
         let reply = self.world.store().run(script, call).await?;
         if let Some(budget) = told {
             self.note(format_args!("runs {} of {budget}", script.name));
         }
-        if let (Some((budget, commit)), Ok((reply, _))) = (commit, decode_commit(reply.clone())) {
-            self.seen(&budget, &commit, &reply);
+        if let (Some((budget, commit)), Ok((reply, told))) = (commit, decode_commit(reply.clone())) {
+            // What was under way for longer ran by the time at which it should have been there: the spans it tells are longer.
+            let is_late = self.world.now().saturating_sub(at) >= CLOCK_DOUBT / 2;
+            self.seen(&budget, &commit, &reply, (Duration::from_millis(told.now_ms), is_late));
         }
         Ok(reply)
     }
@@ -230,7 +247,8 @@ impl ScriptHost for Wire {
         call: ScriptCall,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
         let commit = self.0.commit_of(script, &call);
-        Box::pin(self.0.carry(Sent { script, call, commit }))
+        let at = self.0.world.now();
+        Box::pin(self.0.carry(Sent { script, call, commit, at }))
     }
 
     fn announcements(&self) -> BoxStream<Vec<u8>> {

@@ -426,6 +426,8 @@ pub enum Foreign {
     None,
     /// Calls at random moments, independent of each other, so many thousandths of the first rule's capacity a window.
     Poisson(PerMille),
+    /// The same, and who is refused comes again every second until it is accepted.
+    Patient(PerMille),
     /// So many calls at once, at about such intervals (from a half to one and a half of it).
     Bursts {
         /// The mean interval.

@@ -1,6 +1,6 @@
 //! One simulation from its start to its report.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bursar_ledger::HostError;
 use bursar_quota::{Clock, Ledger, LimitKind, SystemClock};
@@ -79,8 +79,26 @@ struct Measured {
     offered: u64,
 }
 
+/// Opens the log with what the world is like, so that it can be read without its seed.
+fn describe(world: &World) {
+    let scenario = &world.scenario;
+    let about = |part: &str, plan: &dyn fmt::Debug| {
+        world.note(format_args!("world"), format_args!("{part}: {plan:?}"));
+    };
+    about("window", &(scenario.window, scenario.replicas, scenario.workers));
+    for budget in &scenario.budgets {
+        about("budget", &budget.spec);
+        about("upstream", &budget.upstream);
+    }
+    about("load", &scenario.load);
+    about("network", &scenario.network);
+    about("faults", &scenario.faults);
+    about("expects", &scenario.expects);
+}
+
 async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     let world = Arc::new(World::new(scenario, seed, keep));
+    describe(&world);
     for replica in 0..world.replicas.len() {
         world.start_replica(replica);
     }

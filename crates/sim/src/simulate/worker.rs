@@ -166,8 +166,9 @@ impl Worker {
         let mut wanted = self.draw();
         let (mut tries, mut replica) = (0, self.home);
         while !self.world.stop.is_cancelled() {
+            let asked_at = self.world.now();
             match self.ask(&wanted, replica).await {
-                Ok(Ok(granted)) => return Some(self.got(granted, wanted, since)),
+                Ok(Ok(granted)) => return Some(self.got(granted, wanted, since, asked_at)),
                 Ok(Err(AcquireError::Refused(refusal))) => {
                     self.note(format_args!("is {refusal}"));
                     let away = refusal.retry_after.unwrap_or(Duration::from_millis(100));
@@ -312,10 +313,12 @@ impl Worker {
         });
     }
 
-    fn got(&self, granted: Granted, wanted: Wanted, since: Duration) -> Held {
+    fn got(&self, granted: Granted, wanted: Wanted, since: Duration, asked_at: Duration) -> Held {
         let key = (granted.permit.lease(), granted.permit.index());
         self.note(format_args!("gets {}", granted.permit));
-        self.world.book().got(self.world.now(), key, self.number, since);
+        // The answer may have been under way for long: it was made once it had waited, at the earliest.
+        let told_by = asked_at + granted.waited + granted.send_within;
+        self.world.book().got(self.world.now(), key, self.number, (since, told_by));
         Held { granted, wanted }
     }
 
@@ -324,7 +327,7 @@ impl Worker {
         let world = Arc::clone(&self.world);
         let (faults, load) = (&world.scenario.faults, &world.scenario.load);
         let key = held.key();
-        let Some(send_by) = world.book().permit(key).map(|permit| permit.send_by) else { return false };
+        let Some(send_by) = world.book().permit(key).map(|permit| permit.told_by) else { return false };
         let dies = world.goes_wrong(&mut self.dice, faults.death);
         let sends = !dies || self.dice.happens(500);
         if world.goes_wrong(&mut self.dice, faults.stall) {
@@ -382,7 +385,8 @@ impl Worker {
         let answer = world.upstream(self.budget).arrive(now, &call);
         let verdict = if answer.accepted { "accepted" } else { "refused" };
         let by = answer.refused_by.as_deref().unwrap_or_default();
-        self.note(format_args!("calls {}: {verdict} {by} {}", held.granted.permit, answer.status));
+        let told = answer.told();
+        self.note(format_args!("calls {}: {verdict} {by} {}{told}", held.granted.permit, answer.status));
         let arrival = Arrival { key: held.key(), answer: &answer, units: &held.wanted.actual };
         world.book().arrived(now, &arrival);
         if answer.accepted {

@@ -8,7 +8,7 @@ use super::{Book, Executed, PermitKey};
 use crate::simulate::{invariants::Invariant, upstream::Answer};
 
 /// How far the store's clock may be ahead before the replicas find it out: as long as a call may be under way.
-const CLOCK_DOUBT: Duration = Duration::from_secs(2);
+pub(crate) const CLOCK_DOUBT: Duration = Duration::from_secs(2);
 
 /// A call that arrives under a permit.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ impl Book {
     pub(crate) fn arrived(&mut self, now: Duration, arrival: &Arrival<'_>) {
         let Arrival { key, answer, units } = *arrival;
         let Some(permit) = self.permits.get_mut(&key) else { return };
-        let (budget, live) = (permit.budget, now <= permit.send_by);
+        let (budget, live) = (permit.budget, now <= permit.told_by);
         let plan = &self.scenario.budgets[budget].upstream;
         let secondary = answer.refused_by.as_deref() == Some("secondary");
         let counted = plan.rules.iter().any(|rule| rule.refusals_count);
@@ -108,23 +108,34 @@ impl Book {
         running.retain(|_, (_, freed)| freed.is_none_or(|freed| freed >= now));
     }
 
-    /// A worker got a permit that it had wanted since `since`.
-    pub(crate) fn got(&mut self, now: Duration, key: PermitKey, worker: usize, since: Duration) {
+    /// A worker got a permit that it had wanted since `since`, to be sent by `told_by`.
+    pub(crate) fn got(
+        &mut self,
+        now: Duration,
+        key: PermitKey,
+        worker: usize,
+        (since, told_by): (Duration, Duration),
+    ) {
         self.tally.granted += 1;
         let waited = now.saturating_sub(since);
         self.waits.push(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
         self.waited(now, worker, since);
-        let Some(permit) = self.permits.get(&key) else {
+        let Some(permit) = self.permits.get_mut(&key) else {
             let text = format!("worker {worker} got a permit that no commit granted");
             return self.violate(now, Invariant::SlotsWithin, text);
         };
+        permit.told_by = told_by;
         let budget = permit.budget;
         self.accounts[budget].held.push(key);
         self.accounts[budget].last_got = now;
         // A store whose clock jumps is as far ahead as a call may be under way before the replicas find that out.
         let early = if self.is_unsteady() { CLOCK_DOUBT } else { Duration::ZERO };
-        let is_live =
-            |key: &&PermitKey| self.permits.get(*key).is_some_and(|permit| permit.deadline > now + early);
+        // Of what was granted before the store was lost nobody may know any more.
+        let known_from = self.lost.filter(|_| self.is_forgetful).unwrap_or_default();
+        let is_live = |key: &&PermitKey| {
+            (self.permits.get(*key))
+                .is_some_and(|permit| permit.deadline > now + early && permit.granted_at >= known_from)
+        };
         let held = self.accounts[budget].held.iter().filter(is_live).count() as u64;
         let limits = &self.scenario.budgets[budget].spec.limits;
         let at_once = limits.iter().filter(|limit| limit.classes.is_empty());

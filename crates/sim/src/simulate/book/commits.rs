@@ -18,6 +18,8 @@ pub(crate) struct Ran<'a> {
     pub(crate) commit: &'a Commit,
     pub(crate) reply: &'a CommitReply,
     pub(crate) usage: VmUse,
+    /// When it ran by the store's time, which goes on steadily and is what pauses are kept in.
+    pub(crate) by_store: Duration,
 }
 
 /// What a commit may take: commands for itself, for each group and lease, and for each limit, whose slots (256 a window, of
@@ -33,7 +35,9 @@ const BYTES: (usize, usize, usize) = (300_000, 400_000, 2_000);
 /// A settlement that the store took, in a few words.
 struct Taken<'a> {
     group: &'a SettleGroup,
+    /// By the store's time, as the next.
     paused_until: Option<Duration>,
+    by_store: Duration,
 }
 
 impl Book {
@@ -42,11 +46,16 @@ impl Book {
         self.tally.commits += 1;
         for (at, group) in ran.commit.settles.iter().enumerate() {
             let paused = ran.reply.paused_ms.get(at).copied().unwrap_or(0);
-            let paused_until = (paused > 0).then(|| now + Duration::from_millis(paused));
+            let paused_until = (paused > 0).then(|| ran.by_store + Duration::from_millis(paused));
             let letters = ran.reply.settled.get(at).map_or(&[][..], Vec::as_slice);
             for (index, settled) in group.indexes.iter().zip(letters) {
                 if *settled == Settled::Applied {
-                    self.settled(now, ran.budget, *index, &Taken { group, paused_until });
+                    self.settled(
+                        now,
+                        ran.budget,
+                        *index,
+                        &Taken { group, paused_until, by_store: ran.by_store },
+                    );
                 }
             }
             if let Some(until) = paused_until {
@@ -69,7 +78,7 @@ impl Book {
     }
 
     fn settled(&mut self, now: Duration, budget: usize, index: u16, taken: &Taken<'_>) {
-        let Taken { group, paused_until } = taken;
+        let Taken { group, .. } = taken;
         let Some(permit) = self.permits.get_mut(&(group.lease, index)) else {
             // Granted in a time that the store forgot, or by nobody: either way it cannot be known.
             return;
@@ -96,7 +105,7 @@ impl Book {
                 }
             }
         }
-        self.check_epoch(now, budget, granted_at, *paused_until, (tells, secondary));
+        self.check_epoch(now, (budget, granted_at), taken, (tells, secondary));
     }
 
     /// Notes for which limits a settled call was no light.
@@ -135,9 +144,8 @@ impl Book {
     fn check_epoch(
         &mut self,
         now: Duration,
-        budget: usize,
-        granted_at: Duration,
-        paused_until: Option<Duration>,
+        (budget, granted_at): (usize, Duration),
+        taken: &Taken<'_>,
         (tells, secondary): (bool, bool),
     ) {
         let backoff = self.scenario.budgets[budget].spec.backoff;
@@ -156,9 +164,9 @@ impl Book {
                 self.violate(now, Invariant::FewEpochs, text);
             }
         }
-        let Some(until) = paused_until.filter(|_| !tells && self.lost.is_none()) else { return };
+        let Some(until) = taken.paused_until.filter(|_| !tells && self.lost.is_none()) else { return };
         let name = &self.accounts[budget].name;
-        if same && before > now && until > before + Duration::from_millis(2) {
+        if same && before > taken.by_store && until > before + Duration::from_millis(2) {
             let text = format!(
                 "{name}: a refusal of a permit granted before the pause began moved its end from {} to {} ms",
                 before.as_millis(),
@@ -168,10 +176,12 @@ impl Book {
         } else if !same {
             let doublings = u32::try_from(epochs.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
             let step = backoff.base.saturating_mul(1 << doublings).min(backoff.max);
-            if until.saturating_sub(now) > step.max(before.saturating_sub(now)) + Duration::from_millis(2) {
+            if until.saturating_sub(taken.by_store)
+                > step.max(before.saturating_sub(taken.by_store)) + Duration::from_millis(2)
+            {
                 let text = format!(
                     "{name}: after {epochs} epochs it backs off {} ms, at most {} ms are one step an epoch",
-                    until.saturating_sub(now).as_millis(),
+                    until.saturating_sub(taken.by_store).as_millis(),
                     step.as_millis()
                 );
                 self.violate(now, Invariant::OneEventCountsOnce, text);
@@ -193,7 +203,7 @@ impl Book {
             let again = self.permits.get(&key).is_some_and(|permit| {
                 // What is granted anew has time left: where there is none it is the old lease, which ran out.
                 let is_as_it_was =
-                    permit.send_by + Duration::from_millis(2) >= send_by || decision.deadline_ms == 0;
+                    permit.send_by + Duration::from_millis(2) >= send_by || decision.send_within_ms == 0;
                 !permit.is_given_back()
                     && (is_as_it_was || (self.lost.is_none() && !permit.may_be_forgotten(now)))
             });
@@ -206,6 +216,7 @@ impl Book {
                 class: group.class.clone(),
                 granted_at: now,
                 send_by,
+                told_by: send_by,
                 deadline,
                 reserved: group.units.clone(),
                 actual: None,

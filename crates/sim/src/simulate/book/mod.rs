@@ -7,7 +7,7 @@ mod calls;
 mod commits;
 mod rest;
 
-pub(crate) use calls::Arrival;
+pub(crate) use calls::{Arrival, CLOCK_DOUBT};
 pub(crate) use commits::Ran;
 pub(crate) use rest::Rest;
 
@@ -44,8 +44,10 @@ pub(crate) struct Permit {
     pub(crate) budget: usize,
     class: ClassName,
     granted_at: Duration,
-    /// Its call may arrive until then.
+    /// Its call may arrive until then, by the moment at which its commit was seen.
     pub(crate) send_by: Duration,
+    /// And by what its holder was told, who knows no better.
+    pub(crate) told_by: Duration,
     /// Its slot is its own until then.
     pub(crate) deadline: Duration,
     /// What it reserves by unit, and what its call really cost, where the settlement said.
@@ -142,6 +144,8 @@ pub(crate) struct Book {
     recovering: Duration,
     /// When state was last lost.
     lost: Option<Duration>,
+    /// Whether a replica died before that, and what it alone remembered with it.
+    is_forgetful: bool,
     /// When the store's clock last stepped, or ran wrong.
     unsteady: Option<Duration>,
     /// How long who got a permit had waited for it, milliseconds.
@@ -213,6 +217,7 @@ impl Book {
             violations: Violations::default(),
             recovering: Duration::ZERO,
             lost: None,
+            is_forgetful: false,
             unsteady: None,
             waits: Vec::new(),
             leases: BTreeMap::new(),
@@ -236,7 +241,8 @@ impl Book {
             Fault::StoreStep(_) | Fault::StoreDrift(_) => {
                 self.unsteady = Some(now + lasts);
             }
-            Fault::Crash(_) | Fault::CutFromStore(_) | Fault::CutFromWorkers(_) | Fault::StoreDown => {}
+            Fault::Crash(_) => self.is_forgetful = true,
+            Fault::CutFromStore(_) | Fault::CutFromWorkers(_) | Fault::StoreDown => {}
         }
     }
 

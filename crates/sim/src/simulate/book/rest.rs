@@ -232,6 +232,11 @@ impl Book {
             );
             self.violate(now, Invariant::Utilisation, text);
         }
+        if utilisation > 1.0 && least > 0.0 {
+            let text =
+                format!("{utilisation:.5} of what the upstream would have accepted was, which cannot be");
+            self.violate(now, Invariant::Utilisation, text);
+        }
         // Who has more workers than others wants more.
         if jain < fair && workers % tenants == 0 {
             let text = format!("Jain's index is {jain:.5}, at least {fair} is promised");

@@ -58,6 +58,7 @@ const ALL: &[Entry] = table! {
     "headerless-some" headers::headerless_some, "seven of ten responses tell nothing";
     "lying" headers::lying, "garbled, past, contradictory and undated headers, Retry-After on every response";
     "foreign" others::foreign, "others use 10 %, at random moments";
+    "foreign-patient" others::foreign_patient, "others use 10 %, and who is refused comes again every second";
     "foreign-half" others::foreign_half, "others use 50 %, at random moments";
     "foreign-burst" others::foreign_burst, "others call 40 at once, about every 20 s";
     "limit-change" others::limit_change, "raised and cut in mid-window";

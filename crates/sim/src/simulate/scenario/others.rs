@@ -25,6 +25,12 @@ pub(super) fn foreign(draws: &mut Draws, run: &Run) -> Scenario {
     with_others(draws, run, Foreign::Poisson(100))
 }
 
+/// The same, by others who come again every second until they are accepted: they get their 10 % of every window. At most one
+/// refusal a window, and 99 % of what they leave.
+pub(super) fn foreign_patient(draws: &mut Draws, run: &Run) -> Scenario {
+    with_others(draws, run, Foreign::Patient(100))
+}
+
 /// Others call 300. At most one refusal a window, and 97 % of what they leave.
 pub(super) fn foreign_half(draws: &mut Draws, run: &Run) -> Scenario {
     let mut scenario = with_others(draws, run, Foreign::Poisson(500));

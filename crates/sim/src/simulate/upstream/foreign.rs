@@ -12,12 +12,18 @@ pub(super) struct ForeignCalls {
     rng: SmallRng,
     rhythm: Rhythm,
     next: Duration,
+    /// Those who were refused and come again, and when.
+    refused: u64,
+    again: Duration,
 }
+
+/// How long others who are patient stay away when they are refused.
+const AWAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
 enum Rhythm {
     Never,
-    Poisson { mean: Duration },
+    Poisson { mean: Duration, is_patient: bool },
     Bursts { every: Duration, size: u64 },
 }
 
@@ -57,16 +63,22 @@ impl ForeignCalls {
     /// As planned, by a rule of `capacity` in `window`, from the start on.
     pub(super) fn new(plan: &Foreign, capacity: u64, window: Duration, seed: u64) -> Self {
         let rhythm = match plan {
-            Foreign::Poisson(share) if *share > 0 && capacity > 0 => {
+            Foreign::Poisson(share) | Foreign::Patient(share) if *share > 0 && capacity > 0 => {
                 let mean = share_of(window, 1000, u128::from(capacity) * u128::from(*share));
-                Rhythm::Poisson { mean: some(mean) }
+                Rhythm::Poisson { mean: some(mean), is_patient: matches!(plan, Foreign::Patient(_)) }
             }
             Foreign::Bursts { every, size } if *size > 0 => {
                 Rhythm::Bursts { every: some(*every), size: *size }
             }
             _ => Rhythm::Never,
         };
-        let mut calls = Self { rng: SmallRng::seed_from_u64(seed), rhythm, next: Duration::ZERO };
+        let mut calls = Self {
+            rng: SmallRng::seed_from_u64(seed),
+            rhythm,
+            next: Duration::ZERO,
+            refused: 0,
+            again: Duration::ZERO,
+        };
         calls.draw();
         calls
     }
@@ -74,7 +86,7 @@ impl ForeignCalls {
     fn draw(&mut self) {
         let gap = match self.rhythm {
             Rhythm::Never => return,
-            Rhythm::Poisson { mean } => share_of(mean, u128::from(exponential(&mut self.rng)), 1 << 32),
+            Rhythm::Poisson { mean, .. } => share_of(mean, u128::from(exponential(&mut self.rng)), 1 << 32),
             Rhythm::Bursts { every, .. } => {
                 share_of(every, 500 + u128::from(self.rng.random_range(0..=1000_u32)), 1000)
             }
@@ -84,11 +96,25 @@ impl ForeignCalls {
 
     /// The moment of the next call.
     pub(super) fn next(&self) -> Option<Duration> {
-        (!matches!(self.rhythm, Rhythm::Never)).then_some(self.next)
+        let next = if self.refused > 0 { self.next.min(self.again) } else { self.next };
+        (!matches!(self.rhythm, Rhythm::Never)).then_some(next)
+    }
+
+    /// So many of those that called at `now` were refused.
+    pub(super) fn refused(&mut self, now: Duration, count: u64) {
+        if matches!(self.rhythm, Rhythm::Poisson { is_patient: true, .. }) && count > 0 {
+            if self.refused == 0 {
+                self.again = now + AWAY;
+            }
+            self.refused += count;
+        }
     }
 
     /// Takes the next call: how many at once.
     pub(super) fn take(&mut self) -> u64 {
+        if self.refused > 0 && self.again < self.next {
+            return std::mem::take(&mut self.refused);
+        }
         self.draw();
         match self.rhythm {
             Rhythm::Never => 0,
@@ -136,6 +162,24 @@ mod tests {
         assert!(gaps.iter().all(|gap| (5.0..=15.0).contains(gap)));
         let mean = gaps.iter().sum::<f64>() / 1000.0;
         assert!((mean - 10.0).abs() < 0.5, "{mean}");
+    }
+
+    #[test]
+    fn who_is_patient_comes_again_until_it_is_accepted() {
+        for (plan, comes_again) in [(Foreign::Patient(100), true), (Foreign::Poisson(100), false)] {
+            let mut calls = ForeignCalls::new(&plan, 600, Duration::from_secs(60), 7);
+            let (mut now, mut refused, mut comes) = (Duration::ZERO, 0, Vec::new());
+            while now < Duration::from_secs(20) {
+                now = calls.next().unwrap();
+                let count = calls.take();
+                refused += count;
+                comes.push(count);
+                calls.refused(now, count);
+            }
+            let most = comes.iter().copied().max().unwrap();
+            assert_eq!(most > 10, comes_again, "{plan:?}: {comes:?}");
+            assert!(refused >= most, "{plan:?}");
+        }
     }
 
     #[test]

@@ -70,6 +70,17 @@ pub struct Answer {
     pub tells_until: bool,
 }
 
+impl Answer {
+    /// What its headers say of limits, for the log.
+    pub(crate) fn told(&self) -> String {
+        let mut told = String::new();
+        for (name, value) in self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("date")) {
+            let _ = write!(told, " {name}={}", String::from_utf8_lossy(value));
+        }
+        told
+    }
+}
+
 /// How one rule stands in truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleTruth {
@@ -340,6 +351,7 @@ impl Upstream {
             }
             taken += u64::from(fits);
         }
+        self.foreign.refused(at, count - taken);
         if taken > 0 {
             self.shadow.foreign(at, &class, taken);
         }
