@@ -20,6 +20,7 @@ mod model;
 mod pauses;
 mod rules;
 mod rules_deciding;
+mod rules_declared;
 mod rules_kinds;
 mod rules_ladder;
 mod rules_lost;

@@ -118,3 +118,8 @@ impl Bench {
         wait
     }
 }
+
+/// A response that names the capacity.
+pub fn names(remaining: Option<u64>, capacity: u64) -> LimitReading {
+    LimitReading { remaining_least: remaining, capacity: Some(capacity), ..says(0, None) }
+}

@@ -8,9 +8,16 @@ use tokio::time::sleep;
 
 use super::{
     dice::Dice,
+    upstream::Answer,
     worker::{AGAIN, TRIES},
     world::World,
 };
+
+/// Actual costs as a worker tells them.
+pub(crate) fn costs(answer: &Answer) -> Vec<(UnitName, u64)> {
+    let unit = |(unit, cost): &(String, u64)| Some((UnitName::new(unit).ok()?, *cost));
+    answer.costs.iter().filter_map(unit).collect()
+}
 
 /// One telling of what became of a permit.
 #[derive(Debug, Clone)]

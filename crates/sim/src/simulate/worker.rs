@@ -10,7 +10,7 @@ use super::{
     book::{Arrival, PermitKey},
     dice::Dice,
     replica::NoAnswer,
-    settlement::Settlement,
+    settlement::{Settlement, costs},
     upstream::{Answer, Call},
     world::World,
 };
@@ -479,12 +479,6 @@ impl Worker {
 fn is_steady(world: &World) -> bool {
     let load = &world.scenario.load;
     *load.think.end() == 0 && load.spikes.is_empty() && !world.closing.is_cancelled()
-}
-
-/// Actual costs as a worker tells them.
-fn costs(answer: &Answer) -> Vec<(UnitName, u64)> {
-    let unit = |(unit, cost): &(String, u64)| Some((UnitName::new(unit).ok()?, *cost));
-    answer.costs.iter().filter_map(unit).collect()
 }
 
 fn finish(world: &World, budget: usize, call: u64) {

@@ -276,10 +276,20 @@ fn faults(draws: &mut Draws, it: &mut World, scenario: &Scenario) -> FaultPlan {
     plan
 }
 
+/// How many times longer than all of them together the callers of the lowest tier take for a turn: as many of each tier call, and
+/// the tiers share by weight.
+fn least_served(tiers: &[Tier], weights: [u32; 3]) -> u64 {
+    let weights: Vec<u64> = tiers.iter().map(|tier| u64::from(weights[tier.index()])).collect();
+    let least = weights.iter().min().map_or(1, |least| least * weights.len() as u64);
+    weights.iter().sum::<u64>().div_ceil(least.max(1)).max(1)
+}
+
 fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
     let most = it.is_true.then_some(0);
     // Everybody in turn, and what may weigh for longer than a window; where calls were refused, the longest back-off as well.
-    let turns = u32::try_from(u64::from(run.workers) / it.capacity).unwrap_or(u32::MAX);
+    let turns = u64::from(run.workers) * least_served(&scenario.load.tiers, scenario.budgets[0].spec.weights)
+        / it.capacity;
+    let turns = u32::try_from(turns).unwrap_or(u32::MAX);
     let round = it.window * (turns + 4) * 2;
     let slow = Duration::from_millis(*scenario.load.service.end());
     let slots =
