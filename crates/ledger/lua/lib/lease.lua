@@ -89,10 +89,18 @@ function lease.bit(l, index)
 end
 
 function lease.set_bits(l, indexes, bit)
+  local parts, from = {}, 1
   for i = 1, #indexes do
     local at = indexes[i] + 1
-    l.bits = string.sub(l.bits, 1, at - 1) .. bit .. string.sub(l.bits, at + 1)
+    if at < from then
+      -- They need not come in order.
+      l.bits = table.concat(parts) .. string.sub(l.bits, from)
+      parts, from = {}, 1
+    end
+    parts[#parts + 1] = string.sub(l.bits, from, at - 1) .. bit
+    from = at + 1
   end
+  l.bits = table.concat(parts) .. string.sub(l.bits, from)
   l.is_changed = true
   if not string.find(l.bits, '-', 1, true) then
     l.lives = AGAIN

@@ -142,21 +142,21 @@ end
 
 -- Splits the indexes by what becomes of them: answers a letter each (`a` applied, `d` done before, `u` unknown).
 local function sort_out(l, group)
-  local fresh_ones, letters, seen = {}, '', {}
+  local fresh_ones, letters, seen = {}, {}, {}
   for i = 1, #group.indexes do
     local index = group.indexes[i]
     local bit = l and lease.bit(l, index)
     if not bit then
-      letters = letters .. 'u'
+      letters[i] = 'u'
     elseif bit ~= '-' or seen[index] then
-      letters = letters .. 'd'
+      letters[i] = 'd'
     else
-      letters = letters .. 'a'
+      letters[i] = 'a'
       seen[index] = true
       fresh_ones[#fresh_ones + 1] = index
     end
   end
-  return fresh_ones, letters
+  return fresh_ones, table.concat(letters)
 end
 
 -- For how long the scopes of a lease are paused.
