@@ -148,7 +148,7 @@ local function sort_out(l, group)
     local bit = l and lease.bit(l, index)
     if not bit then
       letters[i] = 'u'
-    elseif bit ~= '-' or seen[index] then
+    elseif not lease.is_out(bit) or seen[index] or (bit == '+' and group.is_unclaimed) then
       letters[i] = 'd'
     else
       letters[i] = 'a'
@@ -228,7 +228,7 @@ function settling.apply(ctx, group, lease_key)
     if l and (l.by ~= ctx.replica or lease.was_asked_again(l)) then
       return string.rep('d', #group.indexes), 0
     end
-    group.kind = 'not_sent'
+    group.kind, group.is_unclaimed = 'not_sent', true
   end
   local indexes, letters = sort_out(l, group)
   if not l then
@@ -298,7 +298,7 @@ function settling.renew(ctx, index, ttl, lease_key)
   if not bit then
     return 'unknown'
   end
-  if bit ~= '-' then
+  if not lease.is_out(bit) then
     return 'settled'
   end
   local from = lease.deadline_of(l, index)
