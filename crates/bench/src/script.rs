@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, BudgetName, ClassName, Clock, Commit, LeaseId, Ledger, LedgerError, ReplicaName,
+    AcquireGroup, BudgetName, ClassName, Clock, Commit, LeaseId, Ledger, LedgerError, ReplicaName, Requests,
     SettleGroup, SettleKind, Settled, SystemClock, TenantName, Tier, UnitName,
 };
 use serde::Serialize;
@@ -106,6 +106,7 @@ impl Steady {
         };
         let acquire = AcquireGroup {
             lease,
+            requests: Requests::None,
             class,
             tenant: TenantName::new("default")?,
             tier: Tier::Standard,

@@ -62,22 +62,23 @@ pub(crate) async fn acquire(core: &Arc<Core>, request: Acquire) -> Result<Grante
         let (answer, waiting) = oneshot::channel();
         let (patience, undecided) = patience(core, &request, arrived);
         let class = &kind.class;
-        let lease = (request.request_id.as_ref())
-            .map(|id| Leases::of_request(&request.budget, &request.tenant, class, id));
+        let tag = |id: &String| Leases::tag(&request.budget, &request.tenant, class, id);
+        let tag = request.request_id.as_ref().map(tag);
         let waiter = Waiter {
             answer,
             kind,
             tenant: request.tenant.clone(),
             tier: request.tier,
             ttl_ms,
-            lease,
+            request: tag,
+            claim: None,
             arrived,
             patience,
             undecided,
             place: Default::default(),
         };
         if lane.acquire(core, waiter).is_ok() {
-            return Caller { waiting, ticket, requested: lease.is_some(), answered: false }.answer().await;
+            return Caller { waiting, ticket, requested: tag.is_some(), answered: false }.answer().await;
         }
         // The lane closed in between; a new one is open.
         core.forget_lane(&lane);

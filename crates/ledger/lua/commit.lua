@@ -1,16 +1,18 @@
 -- commit: settles, renews, then grants in the order given.
 -- Invariant: no limit is granted beyond what its upstream would accept, inside no pause, and a commit that is sent
 -- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
--- KEYS  spec  state  pause  use  wait  lease...  (a lease for each settle, renew and acquire group, in that order)
+-- KEYS  spec  state  pause  use  wait  asked0  asked1  lease...  (a lease for each settle, renew and acquire group, in that order)
 -- ARGV  budget  channel  replica  spec_version  callers (that wait)  jitter (0 to 1)  incarnation (that the replica remembers, or
 --   none)  sequence  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups), then
 --   a settle group: kind (not_sent, unclaimed, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
 --     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
 --   a renew group: index  ttl (ms)
---   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)
+--   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)  requests by id (none; or
+--     `?` tags, one a permit; `!` tags that hold theirs already; `=` the tag and index of a permit that is claimed again)
 -- REPLY {settled: a letter an index (a applied, d done before, u unknown)}  {paused: ms}  {renewed: ms, settled or unknown}
---   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms)}}  {limits: {available, out, paid}}
+--   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms), places (by request: an index here,
+--     lease:index elsewhere, `-` nowhere; none: the first ones, in order)}}  {limits: {available, out, paid}}
 --   {to remember: incarnation, sequence, now (ms), latest deadline (ms), pauses: scope, until (ms or `-`) ...}
 -- ERROR NOBUDGET  STALE (the version in force)  LOST (the replica remembers more: `recover` first)
 -- @include lib/args
@@ -81,7 +83,17 @@ function ctx.lease(lease_key)
   return leases[lease_key] or nil
 end
 
-local next_lease = 5
+-- Whether a permit may be out or settled: of a lease that is read it is known, of any other assumed.
+function ctx.may_hold(lease_key, index)
+  local l = leases[lease_key]
+  if l == nil then
+    return true
+  end
+  local bit = l and lease.bit(l, index)
+  return bit and bit ~= 'n'
+end
+
+local next_lease = 7
 local function lease_at()
   next_lease = next_lease + 1
   return KEYS[next_lease]
@@ -95,8 +107,18 @@ for i = 1, renews do
   local index, ttl = args.num(), args.num()
   renewed[i] = settling.renew(ctx, index, ttl, lease_at())
 end
+local groups, tags = {}, {}
 for i = 1, acquires do
-  decided[i] = granting.apply(ctx, granting.read(), lease_at())
+  groups[i] = granting.read()
+  for t = 1, #groups[i].tags do
+    tags[#tags + 1] = groups[i].tags[t]
+  end
+end
+if #tags > 0 then
+  ctx.requests = requests.open(state, ctx.now, { KEYS[6], KEYS[7] }, tags)
+end
+for i = 1, acquires do
+  decided[i] = granting.apply(ctx, groups[i], lease_at())
 end
 
 local stand = {}
@@ -136,6 +158,9 @@ for i = 1, #lease_order do
   lease.flush(leases[lease_order[i]])
 end
 pauses.flush(ctx.pauses)
+if ctx.requests then
+  requests.flush(ctx.requests)
+end
 usage.flush(ctx.use)
 waiting.close(ctx.waiting, callers, budget.limits)
 hash.flush(state)

@@ -1,6 +1,6 @@
 -- delete: forgets a budget; its version goes on if it is declared again.
 -- Invariant: afterwards no commit finds a budget here, and permits that are out are unknown.
--- KEYS  spec  state  pause  use  wait
+-- KEYS  spec  state  pause  use  wait  asked0  asked1
 -- ARGV  budget  channel
 -- REPLY 1 if there was one, otherwise 0
 -- ERROR NONE
@@ -21,6 +21,7 @@ if not stored.have['settings'] then
 end
 local spec_key = KEYS[1]
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('UNLINK', KEYS[6], KEYS[7])
 redis.call('HSET', spec_key, 'version', stored.have['version'])
 redis.call('PEXPIRE', spec_key, int(REMEMBERED))
 announce.say('deleted')

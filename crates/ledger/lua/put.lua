@@ -109,7 +109,7 @@ local function begin(before, after)
   end
   if after.kind == 'bucket' then
     local level = { cap = after.capacity - used, at = now }
-    hash.put(state, after.key, record.write(level, { 'cap', 'at' }, bucket.is_real))
+    hash.put(state, after.key, record.write(level, { { fields = { 'cap', 'at' }, is_real = limits.kind('bucket').is_real } }))
     return
   end
   local slot = after.kind == 'window' and after.slot or after.linger_slot
@@ -117,7 +117,7 @@ local function begin(before, after)
   local account = { key = after.key, paid = 0 }
   slots.add(state, account, 'paid', math.ceil((now + span) / slot), used, {})
   account.paid, account.paid_low = used, math.floor(now / slot)
-  hash.put(state, after.key, record.write(account, { 'paid', 'paid_low' }, {}))
+  hash.put(state, after.key, record.write(account, { { fields = { 'paid', 'paid_low' }, is_real = {} } }))
   hash.put(state, after.key .. ':paid_index', account.paid_index)
 end
 

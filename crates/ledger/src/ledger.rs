@@ -191,7 +191,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
 
     fn delete<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>> {
         Box::pin(async move {
-            let call = self.call(budget, &["spec", "state", "pause", "use", "wait"], &[]);
+            let call = self.call(budget, &["spec", "state", "pause", "use", "wait", "asked0", "asked1"], &[]);
             let reply = self.run(budget, scripts::delete(), call).await?;
             self.run(budget, scripts::index(), self.index("remove", budget.as_str(), "0")).await?;
             self.memory.forget(budget);

@@ -2,6 +2,10 @@
 //!
 //! `-- @include lib/limits`, alone on its line, stands for the file of that name. A file is expanded once, where it
 //! is met first, depth first; later lines that name it expand to nothing.
+//!
+//! `-- @late lib/bucket` stands for a function `late_bucket` that defines what the file defines and answers its table. A
+//! server runs a script's whole text at each call, so what few calls need is not to be defined by all of them. What
+//! the file includes is expanded in front of it. One script includes a file either way, not both.
 
 use std::collections::HashSet;
 
@@ -51,7 +55,7 @@ pub(crate) fn expand_apart<'a>(
 ) -> Result<(String, usize), LoadError> {
     let mut expansion =
         Expansion { read, stack: Vec::new(), done: HashSet::new(), text: String::new(), own_at: 0 };
-    expansion.file(name)?;
+    expansion.file(name, false)?;
     Ok((expansion.text, expansion.own_at))
 }
 
@@ -65,7 +69,7 @@ struct Expansion<F> {
 }
 
 impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
-    fn file(&mut self, name: &str) -> Result<(), LoadError> {
+    fn file(&mut self, name: &str, late: bool) -> Result<(), LoadError> {
         let circular = self.stack.iter().any(|open| open == name);
         self.stack.push(name.to_owned());
         if circular {
@@ -74,21 +78,28 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
         let Some(source) = (self.read)(name) else {
             return Err(LoadError::Missing { stack: self.stack.clone() });
         };
+        // The text of a late file is put by until what it includes has been expanded.
+        let mut own = String::new();
         for (number, line) in source.lines().enumerate() {
-            let Some(include) = include_of(line) else {
-                self.text.push_str(line);
-                self.text.push('\n');
+            let Some((include, is_late)) = include_of(line) else {
+                let text = if late { &mut own } else { &mut self.text };
+                text.push_str(line);
+                text.push('\n');
                 continue;
             };
             if include.is_empty() || include.contains(char::is_whitespace) || self.stack.len() >= DEPTH_MAX {
                 return Err(LoadError::Malformed { stack: self.stack.clone(), line: number + 1 });
             }
             if !self.done.contains(include) {
-                self.file(include)?;
+                self.file(include, is_late)?;
             }
             if self.stack.len() == 1 {
                 self.own_at = self.text.len();
             }
+        }
+        if late {
+            let table = name.rsplit('/').next().unwrap_or(name);
+            self.text.push_str(&format!("local function late_{table}()\n{own}return {table}\nend\n"));
         }
         self.stack.pop();
         self.done.insert(name.to_owned());
@@ -96,10 +107,14 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
     }
 }
 
-/// What an include line names; `None` for any other line.
-fn include_of(line: &str) -> Option<&str> {
-    let rest = line.trim().strip_prefix("--")?.trim_start().strip_prefix("@include")?;
-    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim())
+/// What an include line names, and whether late; `None` for any other line.
+fn include_of(line: &str) -> Option<(&str, bool)> {
+    let mark = line.trim().strip_prefix("--")?.trim_start();
+    let (rest, late) = match mark.strip_prefix("@include") {
+        Some(rest) => (rest, false),
+        None => (mark.strip_prefix("@late")?, true),
+    };
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| (rest.trim(), late))
 }
 
 #[cfg(test)]
@@ -118,6 +133,19 @@ mod tests {
             ("lib/b", "local b = 1"),
         ];
         assert_eq!(load("commit", &files).unwrap(), "-- head\nlocal b = 1\nlocal a = b\nreturn 1\n");
+    }
+
+    #[test]
+    fn a_late_file_becomes_a_function_behind_what_it_includes() {
+        let files = [
+            ("commit", "-- @include lib/k\nreturn k"),
+            ("lib/k", "-- @late lib/a\n-- @late lib/b\nlocal k = late_a()"),
+            ("lib/a", "local a = {}\n-- @include lib/b\na.b = b"),
+            ("lib/b", "local b = {}"),
+        ];
+        let late = "local function late_a()\nlocal a = {}\na.b = b\nreturn a\nend\n";
+        let wanted = format!("local b = {{}}\n{late}local k = late_a()\nreturn k\n");
+        assert_eq!(load("commit", &files).unwrap(), wanted);
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/limits",
     "lib/number",
     "lib/record",
+    "lib/requests",
     "lib/pauses",
     "lib/settling",
     "lib/slots",
@@ -103,13 +104,13 @@ pub(crate) const FILES: &[(&str, &str)] = files![
 
 scripts! {
     /// Settles, renews, grants.
-    commit["spec", "state", "pause", "use", "wait", "lease..."]
+    commit["spec", "state", "pause", "use", "wait", "asked0", "asked1", "lease..."]
     /// Declares a budget.
     put["spec", "state"]
     /// Reads a budget.
     get["spec", "state", "pause", "use", "wait"]
     /// Forgets a budget.
-    delete["spec", "state", "pause", "use", "wait"]
+    delete["spec", "state", "pause", "use", "wait", "asked0", "asked1"]
     /// Stops all grants of a budget.
     pause["spec", "state", "pause"]
     /// Ends all pauses of a budget.

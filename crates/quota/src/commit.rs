@@ -1,5 +1,7 @@
 //! What a lane hands to the ledger in one script call, and what comes back.
 
+use std::fmt::{self, Write as _};
+
 use crate::{ClassName, LeaseId, Refusal, ReplicaName, Span, TenantName, Tier, UnitName};
 
 /// One script call's worth of work on one budget. Order of effect: settlements, renewals, then acquires in the
@@ -48,8 +50,8 @@ pub struct SettleGroup {
 pub enum SettleKind {
     /// Never sent: refunded.
     NotSent,
-    /// Granted to a caller that had gone away: refunded, unless the same lease was asked for again since, for then
-    /// somebody else holds the permit.
+    /// Granted to a caller that had gone away: refunded, unless the same request asked again since, for then somebody
+    /// else holds the permit.
     Unclaimed,
     /// Answered and not refused: charged. Blind in every limit that no reading names.
     Accepted,
@@ -112,9 +114,10 @@ pub struct RenewGroup {
 /// Equal acquires: same class, tenant, tier, cost and time to live.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcquireGroup {
-    /// The lease that holds what is granted. Random; or derived from a caller's request id (then `count` is 1), so
-    /// that the same request finds the same lease.
+    /// The lease that holds what is granted. Random; of a claim, the lease that is claimed from.
     pub lease: LeaseId,
+    /// The requests by id that the permits are for, so that each finds its permit again.
+    pub requests: Requests,
     /// The calls' class.
     pub class: ClassName,
     /// Who asks.
@@ -129,6 +132,53 @@ pub struct AcquireGroup {
     pub count: u16,
     /// How long a holder has to settle, milliseconds.
     pub ttl_ms: u64,
+}
+
+/// A request by id, as the ledger knows it: a hash of what makes it the same request.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestTag(pub u128);
+
+impl fmt::Display for RequestTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        // 22 digits of 6 bits, the highest first: a store keeps one for each permit, so it is to be short.
+        for at in (0..22).rev() {
+            let digit = usize::try_from((self.0 >> (6 * at)) & 63).unwrap_or(0);
+            f.write_char(char::from(DIGITS[digit]))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RequestTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// For which requests by id a group acquires.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Requests {
+    /// Their callers gave no ids.
+    #[default]
+    None,
+    /// One a permit, each once a commit. Who was granted before is told where, and gets nothing here.
+    Asked(Vec<RequestTag>),
+    /// One a permit, which its holder has already, from a ration: whatever else the request was granted.
+    Held(Vec<RequestTag>),
+    /// The permit at this index of `lease` was granted to this request before, and is asked for once more; `count` is 1.
+    Claim(RequestTag, u16),
+}
+
+/// Where the permit of a request by id is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At this index of the group's lease.
+    Here(u16),
+    /// It was granted before, by another lease: to be claimed there.
+    Elsewhere(LeaseId, u16),
+    /// Nowhere: it is refused. What a claim asked for is nowhere when it was given back or forgotten: to be asked for anew.
+    Nowhere,
 }
 
 /// What the ledger answers.
@@ -175,8 +225,10 @@ pub enum Renewal {
 /// What became of an acquire group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// How many of its permits were granted: indexes 0 to `granted - 1` of its lease.
+    /// How many of its permits were granted: indexes 0 to `granted - 1` of its lease. None of a claim.
     pub granted: u16,
+    /// For each of its requests by id, where its permit is. Empty: of the first `granted` in order, here.
+    pub places: Vec<Place>,
     /// How long they may still be sent, milliseconds.
     pub send_within_ms: u64,
     /// How long until they must be settled, milliseconds.

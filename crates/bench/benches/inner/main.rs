@@ -18,8 +18,8 @@ use bursar_ledger::{
 };
 use bursar_quota::{
     AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, LeaseId, LimitKind, LimitName, LimitSpec,
-    MAX_CAPACITY, PermitId, ProfileName, ReplicaName, ResponseView, SettleGroup, SettleKind, SystemClock,
-    TenantName, Tier, UnitName,
+    MAX_CAPACITY, PermitId, ProfileName, ReplicaName, Requests, ResponseView, SettleGroup, SettleKind,
+    SystemClock, TenantName, Tier, UnitName,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
@@ -76,6 +76,7 @@ fn dialect(criterion: &mut Criterion) {
 fn acquire(lease: u128, count: u16) -> AcquireGroup {
     AcquireGroup {
         lease: LeaseId(lease),
+        requests: Requests::None,
         class: ClassName::new("default").unwrap(),
         tenant: TenantName::default_tenant(),
         tier: Tier::Standard,

@@ -21,8 +21,13 @@ impl Ledger for Yes {
         _: &'a BudgetName,
         commit: &'a Commit,
     ) -> BoxFuture<'a, Result<CommitReply, LedgerError>> {
-        let decide =
-            |count| Decision { granted: count, send_within_ms: 5_000, deadline_ms: 60_000, refusal: None };
+        let decide = |count| Decision {
+            granted: count,
+            places: Vec::new(),
+            send_within_ms: 5_000,
+            deadline_ms: 60_000,
+            refusal: None,
+        };
         now(CommitReply {
             settled: commit.settles.iter().map(|group| vec![Settled::Applied; group.indexes.len()]).collect(),
             renewed: Vec::new(),

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, Commit, CommitReply, LeaseId, LedgerError, Reason, Renewal, SettleGroup, SettleKind,
-    Settled,
+    AcquireGroup, Commit, CommitReply, LeaseId, LedgerError, Reason, Renewal, Requests, SettleGroup,
+    SettleKind, Settled,
 };
 use futures_util::FutureExt;
 
@@ -301,14 +301,14 @@ impl Run {
     /// answers.
     fn give_up(&mut self, batch: &Batch) {
         for group in &batch.groups {
-            if self.queues.delivered.has(group.lease) {
-                // Granted to the same request before, and taken.
+            if matches!(group.requests, Requests::Claim(..)) {
+                // Granted to the same request before, and perhaps taken.
                 continue;
             }
             if self.orphans.len() >= MAX_ORPHANS {
                 self.orphans.pop_front();
             }
-            let permit = Unclaimed { lease: group.lease, index: 0, requested: group.requested };
+            let permit = Unclaimed { lease: group.lease, index: 0, requested: group.requested() };
             self.orphans.push_back(Orphan { permit, count: group.count, tries: 0 });
         }
     }
@@ -386,7 +386,13 @@ impl Flight {
     /// A reply must speak of everything that was asked.
     fn check(&self, reply: CommitReply) -> Result<CommitReply, LedgerError> {
         let groups = self.batch.as_ref().map_or(0, |batch| batch.groups.len()) + self.telling.len();
-        if reply.decisions.len() == groups && reply.renewed.len() == self.renews.len() {
+        let asked = self.batch.iter().flat_map(|batch| &batch.groups);
+        let placed = asked.zip(&reply.decisions).all(|(group, decision)| {
+            let places = decision.places.len();
+            let is_claim = matches!(group.requests, Requests::Claim(..));
+            (places == 0 && !is_claim) || places == usize::from(group.count)
+        });
+        if placed && reply.decisions.len() == groups && reply.renewed.len() == self.renews.len() {
             return Ok(reply);
         }
         Err(LedgerError::Corrupt("a commit's reply is not of its length".to_owned()))
@@ -394,10 +400,6 @@ impl Flight {
 }
 
 impl Orphan {
-    pub(super) fn lease(&self) -> LeaseId {
-        self.permit.lease
-    }
-
     fn group(&self) -> SettleGroup {
         SettleGroup {
             lease: self.permit.lease,
@@ -416,6 +418,7 @@ impl Batch {
     fn acquires(&self) -> Vec<AcquireGroup> {
         let group = |group: &super::plan::Group| AcquireGroup {
             lease: group.lease,
+            requests: group.requests.clone(),
             class: group.kind.class.clone(),
             tenant: group.tenant.clone(),
             tier: group.tier,

@@ -1,6 +1,6 @@
-//! Lease ids: random, or found again by a request id.
+//! Lease ids, and the tags of requests by id.
 
-use bursar_quota::{BudgetName, ClassName, LeaseId, ReplicaName, TenantName};
+use bursar_quota::{BudgetName, ClassName, LeaseId, ReplicaName, RequestTag, TenantName};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
 
@@ -42,16 +42,21 @@ impl Leases {
         self.random.random()
     }
 
-    /// The lease of a request id: the same on every replica, whenever it is asked for.
-    pub(crate) fn of_request(
+    /// The tag of a request id: the same on every replica, whenever it is asked for.
+    pub(crate) fn tag(
         budget: &BudgetName,
         tenant: &TenantName,
         class: &ClassName,
         request_id: &str,
-    ) -> LeaseId {
-        let hash = digest(&[budget.as_str().as_bytes(), tenant.as_str().as_bytes(), request_id.as_bytes()]);
-        let random = hash.iter().take(16).fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
-        LeaseId::new(class, random)
+    ) -> RequestTag {
+        let parts = [budget.as_str(), tenant.as_str(), class.as_str(), request_id];
+        let hash = digest(&parts.map(str::as_bytes));
+        RequestTag(hash.iter().take(16).fold(0, |bits, byte| (bits << 8) | u128::from(*byte)))
+    }
+
+    /// The lease by which a ration grants a request: the same on every replica.
+    pub(crate) fn of_request(class: &ClassName, request: RequestTag) -> LeaseId {
+        LeaseId::new(class, request.0)
     }
 }
 
@@ -60,14 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_finds_its_lease_again_and_no_other() {
+    fn a_request_has_its_tag_and_no_other() {
         let budget = BudgetName::new("b").unwrap();
         let (a, ab) = (TenantName::new("a").unwrap(), TenantName::new("ab").unwrap());
         let class = ClassName::default_class();
-        let lease = Leases::of_request(&budget, &ab, &class, "c");
-        assert_eq!(lease, Leases::of_request(&budget, &ab, &class, "c"));
-        assert_ne!(lease, Leases::of_request(&budget, &a, &class, "bc"));
-        assert_eq!(lease.class_tag(), bursar_quota::class_tag(&class));
+        let tag = Leases::tag(&budget, &ab, &class, "c");
+        assert_eq!(tag, Leases::tag(&budget, &ab, &class, "c"));
+        assert_ne!(tag, Leases::tag(&budget, &a, &class, "bc"));
+        assert_ne!(tag, Leases::tag(&budget, &ab, &ClassName::new("other").unwrap(), "c"));
+        assert_eq!(Leases::of_request(&class, tag).class_tag(), bursar_quota::class_tag(&class));
     }
 
     #[test]

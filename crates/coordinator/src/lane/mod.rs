@@ -6,7 +6,7 @@
 //! | `queue`, `plan` | who waits; whom to ask for next, and how that is folded |
 //! | `decide`, `patience` | what a decision means for the queues; what time does to them |
 //! | `line` | when those behind others have their turn at the earliest |
-//! | `settle`, `lease`, `delivered` | settlements folded by lease; ids of leases; which of them somebody took |
+//! | `settle`, `lease` | settlements folded by lease; ids of leases, tags of requests by id |
 //! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
 //! | `rationing`, `ration`, `allowance` | what is granted while the ledger gives no answer, if the budget declares it |
 //!
@@ -15,7 +15,6 @@
 mod allowance;
 mod answers;
 mod decide;
-mod delivered;
 mod flight;
 mod lease;
 mod line;

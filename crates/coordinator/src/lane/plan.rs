@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{LeaseId, MAX_LEASE_PERMITS, TenantName, Tier};
+use bursar_quota::{LeaseId, MAX_LEASE_PERMITS, RequestTag, Requests, TenantName, Tier};
 
 use super::{
     lease::Leases,
@@ -29,8 +29,8 @@ pub(crate) const MAX_GROUPS: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(super) lease: LeaseId,
-    /// Whether the lease is that of a request id.
-    pub(super) requested: bool,
+    /// The waiters' requests by id.
+    pub(super) requests: Requests,
     pub(super) kind: Arc<Kind>,
     pub(super) tenant: TenantName,
     pub(super) tier: Tier,
@@ -39,6 +39,22 @@ pub(crate) struct Group {
     pub(super) party: u32,
     /// How many of the batch's waiters, after those of the groups before.
     pub(super) count: u16,
+}
+
+impl Group {
+    /// Whether one more may join whose request is this.
+    fn takes(&self, request: Option<RequestTag>) -> bool {
+        match &self.requests {
+            Requests::None => request.is_none(),
+            Requests::Asked(_) => request.is_some(),
+            Requests::Held(_) | Requests::Claim(..) => false,
+        }
+    }
+
+    /// Whether its permits are for requests by id.
+    pub(super) fn requested(&self) -> bool {
+        self.requests != Requests::None
+    }
 }
 
 /// What one commit asks for.
@@ -84,8 +100,10 @@ struct Draft<'a> {
     batch: Batch,
     /// Passed over in this plan, to be put back.
     aside: Vec<Key>,
-    /// Leases of request ids in the batch: one may be in a commit once.
-    leases: HashSet<LeaseId>,
+    /// Requests by id in the batch: one may be in a commit once.
+    requests: HashSet<RequestTag>,
+    /// Whether each of them is to have a lease of its own, by which it is found without the ledger.
+    apart: bool,
     /// Classes that may be asked for.
     open: usize,
     now: Duration,
@@ -96,12 +114,22 @@ struct Draft<'a> {
 impl Queues {
     /// Takes those out that the next commit asks for. `None`: nobody is worth asking for now.
     pub(crate) fn plan(&mut self, now: Duration, view: &SpecView, ids: &mut Leases) -> Option<Batch> {
+        self.plan_as(false, now, view, ids)
+    }
+
+    /// As [`Queues::plan`]; each request by id with a lease of its own, the same whoever asks.
+    pub(crate) fn plan_apart(&mut self, now: Duration, view: &SpecView, ids: &mut Leases) -> Option<Batch> {
+        self.plan_as(true, now, view, ids)
+    }
+
+    fn plan_as(&mut self, apart: bool, now: Duration, view: &SpecView, ids: &mut Leases) -> Option<Batch> {
         let open = self.open_classes(now);
         if open == 0 {
             return None;
         }
         let batch = Batch { epoch: self.epoch, seq: self.last_seq, ..Batch::default() };
-        let mut draft = Draft { batch, aside: Vec::new(), leases: HashSet::new(), open, now, view, ids };
+        let mut draft =
+            Draft { batch, aside: Vec::new(), requests: HashSet::new(), apart, open, now, view, ids };
         let mut tiers: Vec<Turns> = (Tier::ALL.into_iter())
             .filter(|tier| self.is_active(*tier))
             .map(|tier| Turns::new(tier, self.tiers[tier.index()].pass, view.spec.weights[tier.index()]))
@@ -221,7 +249,7 @@ impl Queues {
                 self.tiers[tier.index()].party_mut(party)?.queues.get_mut(at)?.keys.pop_front();
                 continue;
             };
-            let twice = waiter.lease.is_some_and(|lease| draft.leases.contains(&lease));
+            let twice = waiter.request.is_some_and(|tag| draft.requests.contains(&tag));
             if !waiter.answer.is_closed() && !twice {
                 return Some((waiter.place.seq, key));
             }
@@ -260,20 +288,33 @@ impl Queues {
     fn join(&self, key: Key, party: u32, draft: &mut Draft<'_>) -> bool {
         let Some(waiter) = self.waiters.get(key) else { return true };
         let ttl_ms = draft.view.ttl_in_force(waiter.ttl_ms);
+        let claim = if draft.apart { None } else { waiter.claim.as_deref().copied() };
+        let alone = claim.is_some() || (draft.apart && waiter.request.is_some());
         let batch = &mut draft.batch;
         if let Some(last) = batch.groups.last_mut()
-            && waiter.lease.is_none()
-            && !last.requested
+            && !alone
+            && last.takes(waiter.request)
             && last.count < MAX_LEASE_PERMITS
             && (last.party, last.tier, last.ttl_ms) == (party, waiter.tier, ttl_ms)
             && (Arc::ptr_eq(&last.kind, &waiter.kind) || last.kind == waiter.kind)
         {
             last.count += 1;
+            if let (Requests::Asked(tags), Some(tag)) = (&mut last.requests, waiter.request) {
+                tags.push(tag);
+            }
         } else if batch.groups.len() < MAX_GROUPS {
-            draft.leases.extend(waiter.lease);
+            let class = &waiter.kind.class;
+            let (lease, requests) = match (waiter.request, claim) {
+                (Some(tag), Some((lease, index))) => (lease, Requests::Claim(tag, index)),
+                (Some(tag), None) if draft.apart => {
+                    (Leases::of_request(class, tag), Requests::Held(vec![tag]))
+                }
+                (Some(tag), None) => (draft.ids.next(class), Requests::Asked(vec![tag])),
+                (None, _) => (draft.ids.next(class), Requests::None),
+            };
             batch.groups.push(Group {
-                lease: waiter.lease.unwrap_or_else(|| draft.ids.next(&waiter.kind.class)),
-                requested: waiter.lease.is_some(),
+                lease,
+                requests,
                 kind: Arc::clone(&waiter.kind),
                 tenant: waiter.tenant.clone(),
                 tier: waiter.tier,
@@ -285,6 +326,7 @@ impl Queues {
         } else {
             return false;
         }
+        draft.requests.extend(waiter.request);
         batch.waiters.push(key);
         true
     }

@@ -11,10 +11,7 @@ use std::{
 
 use bursar_quota::{ClassName, TenantName, Tier};
 
-use super::{
-    delivered::Delivered,
-    waiter::{Told, Waiter},
-};
+use super::waiter::{Told, Waiter};
 use crate::{
     slab::{Key, Slab},
     spec::Kind,
@@ -117,7 +114,6 @@ pub(crate) struct Queues {
     pub(super) stale: usize,
     /// When a tenant's own block ends next, at the earliest.
     pub(super) parties_due: Option<Duration>,
-    pub(super) delivered: Delivered,
 }
 
 fn place<T>(places: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{AcquireGroup, Decision, LeaseId, Renewal, SettleKind, Settled, TenantName, Tier};
+use bursar_quota::{
+    AcquireGroup, Decision, LeaseId, Renewal, Requests, SettleKind, Settled, TenantName, Tier,
+};
 
 use super::{
     allowance::Allowance,
@@ -51,6 +53,8 @@ struct Rationed {
     tier: Tier,
     ttl_ms: u64,
     sent_by: Duration,
+    /// The request by id that has it.
+    requests: Requests,
     permits: Vec<Held>,
     /// Whether the store has been asked for it, so that what is left is only ours.
     told: bool,
@@ -128,6 +132,7 @@ impl Rations {
             granted: 1,
             send_within_ms: millis(known.sent_by.saturating_sub(now)),
             deadline_ms: millis(end.saturating_sub(now)),
+            places: Vec::new(),
             refusal: None,
         })
     }
@@ -145,6 +150,7 @@ impl Rations {
             tier: group.tier,
             ttl_ms: group.ttl_ms,
             sent_by,
+            requests: group.requests.clone(),
             permits: (0..count).map(|_| Held::Open(deadline)).collect(),
             told: false,
         };
@@ -155,6 +161,7 @@ impl Rations {
             granted: count,
             send_within_ms: millis(sent_by.saturating_sub(now)),
             deadline_ms: group.ttl_ms,
+            places: Vec::new(),
             refusal: None,
         }
     }
@@ -236,6 +243,7 @@ impl Rations {
                 id,
                 AcquireGroup {
                     lease: id,
+                    requests: lease.requests.clone(),
                     class: kind.class.clone(),
                     tenant: lease.tenant.clone(),
                     tier: lease.tier,

@@ -15,6 +15,7 @@ use super::{
     answers::Answers,
     decide::Terms,
     flight::{Flight, settle_kind},
+    lease::Leases,
     plan::Group,
     ration::Rations,
     run::Run,
@@ -39,7 +40,8 @@ impl Rations {
         now: Duration,
     ) -> bool {
         let Some(view) = view else { return false };
-        if waiter.lease.is_some_and(|lease| self.has(lease)) {
+        let of_request = |tag| Leases::of_request(&waiter.kind.class, tag);
+        if waiter.request.is_some_and(|tag| self.has(of_request(tag))) {
             return true;
         }
         let kind = &waiter.kind;
@@ -179,7 +181,7 @@ impl Run {
         let mut unclaimed = Vec::new();
         let mut answers = Answers::new(&lane.name, &self.core.metrics, now);
         answers.rationed = true;
-        while let Some(batch) = self.queues.plan(now, view, &mut self.leases) {
+        while let Some(batch) = self.queues.plan_apart(now, view, &mut self.leases) {
             let mut short = Vec::new();
             let mut rest = &batch.waiters[..];
             for group in &batch.groups {
@@ -188,10 +190,6 @@ impl Run {
                 let again = self.rations.again(group.lease, now);
                 let decision = again.unwrap_or_else(|| {
                     let fits = self.rations.fits(group, &lane.spec.bars(), view, now);
-                    if fits > 0 {
-                        // It is ours now, whatever an earlier commit of the same request gave.
-                        self.orphans.retain(|orphan| orphan.lease() != group.lease);
-                    }
                     self.rations.grant(group, fits, view, now)
                 });
                 let granted = decision.granted;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bursar_quota::{LeaseId, LimitKind, Reason, Refusal, TenantName, Tier};
+use bursar_quota::{LeaseId, LimitKind, Reason, Refusal, RequestTag, TenantName, Tier};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -23,8 +23,10 @@ pub(crate) struct Waiter {
     pub(crate) tier: Tier,
     /// As asked, milliseconds; `None`: the budget's.
     pub(crate) ttl_ms: Option<u64>,
-    /// The lease that the caller's request id leads to.
-    pub(crate) lease: Option<LeaseId>,
+    /// The tag of the caller's request id.
+    pub(crate) request: Option<RequestTag>,
+    /// The permit that the request was granted before, as the ledger said: to be asked for once more.
+    pub(crate) claim: Option<Box<(LeaseId, u16)>>,
     pub(crate) arrived: Duration,
     /// Until when it waits if it is refused.
     pub(crate) patience: Duration,

@@ -6,8 +6,8 @@ use std::{
 };
 
 use bursar_quota::{
-    AcquireGroup, BudgetSnapshot, BudgetSpec, Commit, Decision, LeaseId, LimitKind, LimitSpec, Reason,
-    Refusal, ReplicaName, Scope, SettleKind, TenantName,
+    AcquireGroup, BudgetSnapshot, BudgetSpec, Commit, Decision, LeaseId, LimitKind, LimitSpec, Place, Reason,
+    Refusal, ReplicaName, RequestTag, Requests, Scope, SettleKind, TenantName,
 };
 
 /// What was granted and is refused of each limit, for those behind in the same commit: nobody overtakes.
@@ -27,8 +27,10 @@ pub(crate) struct Book {
     pub(crate) spec: BudgetSpec,
     pub(crate) version: u64,
     pub(crate) leases: HashMap<LeaseId, Vec<Permit>>,
-    /// Leases that were asked for again.
-    pub(crate) again: HashSet<LeaseId>,
+    /// Permits that their requests claimed once more.
+    pub(crate) again: HashSet<(LeaseId, u16)>,
+    /// Which permit each request by id was granted.
+    pub(crate) requests: HashMap<RequestTag, (LeaseId, u16)>,
     pub(crate) paused: Option<Option<Duration>>,
     pub(crate) upstream: Vec<(Scope, Duration)>,
     pub(crate) waiting: HashMap<ReplicaName, u64>,
@@ -42,11 +44,18 @@ pub(crate) fn check_bounds(commit: &Commit) {
         indexes.dedup();
         assert!(indexes.len() == settle.indexes.len() && (1..=1024).contains(&indexes.len()));
     }
-    let mut leases: Vec<_> = commit.acquires.iter().map(|group| group.lease).collect();
+    let claims = |group: &&AcquireGroup| matches!(group.requests, Requests::Claim(..));
+    let grants: Vec<_> = commit.acquires.iter().filter(|group| !claims(group)).collect();
+    let mut leases: Vec<_> = grants.iter().map(|group| group.lease).collect();
     leases.sort_unstable();
     leases.dedup();
-    assert_eq!(leases.len(), commit.acquires.len(), "a lease is asked for once a commit");
+    assert_eq!(leases.len(), grants.len(), "a lease is asked for once a commit");
     assert!(commit.acquires.iter().all(|group| (1..=1024).contains(&group.count)));
+}
+
+/// How many of the requests have their permit in the group's lease.
+fn here(places: &[Place]) -> u16 {
+    u16::try_from(places.iter().filter(|place| matches!(place, Place::Here(_))).count()).unwrap()
 }
 
 impl Permit {
@@ -88,6 +97,7 @@ impl Book {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap();
         let mut decision = Decision {
             granted: 0,
+            places: Vec::new(),
             send_within_ms: ms(send_within),
             deadline_ms: group.ttl_ms,
             refusal: None,
@@ -95,16 +105,20 @@ impl Book {
         if !self.is_used(group.lease) {
             // As good as none: it is given out anew.
             self.leases.remove(&group.lease);
-            self.again.remove(&group.lease);
+            self.again.retain(|(lease, _)| *lease != group.lease);
+        }
+        let nowhere = self.look_up(group, &mut decision.places);
+        let group = &AcquireGroup { count: u16::try_from(nowhere.len()).unwrap(), ..group.clone() };
+        if group.count == 0 && !self.leases.contains_key(&group.lease) {
+            return decision;
         }
         if let Some(known) = self.leases.get(&group.lease) {
-            self.again.insert(group.lease);
             // The same commit again: the same grant.
             decision.granted = u16::try_from(known.len()).unwrap();
             let first = &known[0];
             decision.send_within_ms = ms((first.granted + send_within).saturating_sub(now));
             decision.deadline_ms = ms(first.deadline.saturating_sub(now));
-            if decision.granted < group.count {
+            if decision.granted < group.count + here(&decision.places) {
                 decision.refusal = Some(self.fits(group, now, ahead).err().unwrap_or(Refusal {
                     reason: Reason::QuotaExhausted,
                     limit: None,
@@ -124,6 +138,12 @@ impl Book {
                         settled: None,
                     };
                     self.leases.entry(group.lease).or_default().push(permit);
+                    if let (Requests::Asked(tags) | Requests::Held(tags), at) =
+                        (&group.requests, nowhere[usize::from(decision.granted)])
+                    {
+                        self.requests.insert(tags[at], (group.lease, decision.granted));
+                        decision.places[at] = Place::Here(decision.granted);
+                    }
                     decision.granted += 1;
                 }
                 Err(refusal) => {
@@ -141,6 +161,53 @@ impl Book {
             }
         }
         decision
+    }
+
+    /// Where the permits of a group's requests are; the places of those who have none.
+    fn look_up(&self, group: &AcquireGroup, places: &mut Vec<Place>) -> Vec<usize> {
+        let (Requests::Asked(tags) | Requests::Held(tags)) = &group.requests else {
+            return (0..usize::from(group.count)).collect();
+        };
+        assert_eq!(tags.len(), usize::from(group.count), "a request is of one permit");
+        *places = (tags.iter())
+            .map(|tag| match self.requests.get(tag) {
+                Some((lease, index)) if *lease == group.lease && self.is_used(*lease) => Place::Here(*index),
+                Some((lease, index))
+                    if *lease != group.lease && matches!(group.requests, Requests::Asked(_)) =>
+                {
+                    Place::Elsewhere(*lease, *index)
+                }
+                _ => Place::Nowhere,
+            })
+            .collect();
+        (0..places.len()).filter(|at| places[*at] == Place::Nowhere).collect()
+    }
+
+    /// A request asks once more for the permit that it was granted.
+    pub(crate) fn claim(
+        &mut self,
+        lease: LeaseId,
+        (tag, index): (RequestTag, u16),
+        now: Duration,
+    ) -> Decision {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap();
+        let permit = self.leases.get(&lease).and_then(|known| known.get(usize::from(index)));
+        let gone = |permit: &&Permit| {
+            matches!(permit.settled, Some((SettleKind::NotSent | SettleKind::Unclaimed, _)))
+        };
+        let Some(permit) = permit.filter(|permit| !gone(permit)) else {
+            self.requests.remove(&tag);
+            let places = vec![Place::Nowhere];
+            return Decision { granted: 0, places, send_within_ms: 0, deadline_ms: 0, refusal: None };
+        };
+        self.again.insert((lease, index));
+        Decision {
+            granted: 0,
+            places: vec![Place::Here(index)],
+            send_within_ms: ms((permit.granted + self.spec.send_within).saturating_sub(now)),
+            deadline_ms: ms(permit.deadline.saturating_sub(now)),
+            refusal: None,
+        }
     }
 
     fn fits(&self, group: &AcquireGroup, now: Duration, ahead: &Ahead) -> Result<(), Refusal> {

@@ -12,7 +12,7 @@ use std::{
 
 use bursar_quota::{
     BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Ledger, LedgerError,
-    LedgerEvent, Put, Renewal, SettleKind, Settled, Stored,
+    LedgerEvent, Put, Renewal, Requests, SettleKind, Settled, Stored,
 };
 use futures_util::stream;
 use tokio::{sync::broadcast, time::sleep};
@@ -151,6 +151,7 @@ impl FakeLedger {
                 version: *version,
                 leases: HashMap::new(),
                 again: HashSet::new(),
+                requests: HashMap::new(),
                 paused: None,
                 upstream: Vec::new(),
                 waiting: HashMap::new(),
@@ -210,7 +211,8 @@ impl FakeLedger {
                         None => Settled::Unknown,
                         Some(Permit { settled: Some(_), .. }) => Settled::Already,
                         Some(_)
-                            if settle.kind == SettleKind::Unclaimed && book.again.contains(&settle.lease) =>
+                            if settle.kind == SettleKind::Unclaimed
+                                && book.again.contains(&(settle.lease, *index)) =>
                         {
                             Settled::Already
                         }
@@ -247,6 +249,10 @@ impl FakeLedger {
             }
             let mut ahead = Ahead::new();
             for group in &commit.acquires {
+                if let Requests::Claim(tag, index) = group.requests {
+                    reply.decisions.push(book.claim(group.lease, (tag, index), now));
+                    continue;
+                }
                 let before: usize =
                     book.leases.get(&group.lease).filter(|_| book.is_used(group.lease)).map_or(0, Vec::len);
                 let decision = book.decide(group, now, &mut ahead);

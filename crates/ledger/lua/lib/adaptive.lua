@@ -8,6 +8,7 @@ local adaptive = {}
 adaptive.fields = { 'tokens', 'rate', 'peak', 'wanted', 'busy', 'cut_at', 'at', 'granted', 'foreign', 'known' }
 adaptive.texts = {}
 adaptive.is_real = { tokens = true, rate = true, peak = true, wanted = true, at = true }
+adaptive.parts = { adaptive }
 
 local CUT = 0.3
 local RETURN = 10000

@@ -12,6 +12,7 @@ bucket.fields = {
 }
 bucket.texts = { 'out_index', 'paid_index' }
 bucket.is_real = { cap = true, fresh = true, at = true }
+bucket.parts = { bucket }
 
 local function charge(limit, cost)
   limit.settled = limit.settled + cost

@@ -9,6 +9,7 @@ concurrency.fields = {
 }
 concurrency.texts = { 'out_index', 'paid_index' }
 concurrency.is_real = {}
+concurrency.parts = { concurrency }
 
 function concurrency.advance(state, limit, now)
   slots.sweep(state, limit, 'out', math.floor(now / limit.slot))

@@ -6,6 +6,7 @@
 -- @include lib/usage
 -- @include lib/life
 -- @include lib/waiting
+-- @include lib/requests
 
 local granting = {}
 
@@ -23,6 +24,14 @@ function granting.read()
   }
   for cost in string.gmatch(args.text(), '%d+') do
     group.costs[#group.costs + 1] = tonumber(cost)
+  end
+  local asked = args.text()
+  group.how, group.tags = string.sub(asked, 1, 1), {}
+  for tag in string.gmatch(string.sub(asked, 2), '[^,]+') do
+    group.tags[#group.tags + 1] = tag
+  end
+  if group.how == '=' then
+    group.index = tonumber(table.remove(group.tags))
   end
   return group
 end
@@ -252,6 +261,51 @@ local function note_waiting(ctx, group, t)
   end
 end
 
+-- A lease's id is the end of its key.
+local ID_DIGITS = 32
+
+local function id_of(lease_key)
+  return string.sub(lease_key, -ID_DIGITS)
+end
+
+-- Finds the permits that a group's requests were granted before. Who has one elsewhere gets none here.
+local function look_up(ctx, group, lease_key, l)
+  group.places, group.nowhere = {}, {}
+  for i = 1, #group.tags do
+    local id, index = requests.find(ctx.requests, group.tags[i])
+    if id == id_of(lease_key) then
+      group.places[i] = l and int(index) or '-'
+    elseif id and group.how == '?' and ctx.may_hold(string.sub(lease_key, 1, -ID_DIGITS - 1) .. id, index) then
+      group.places[i] = id .. ':' .. int(index)
+      group.count = group.count - 1
+    else
+      group.places[i] = '-'
+    end
+    if group.places[i] == '-' then
+      group.nowhere[#group.nowhere + 1] = i
+    end
+  end
+  -- As long as nobody was granted before, those who are come first, in order.
+  group.is_fresh = #group.nowhere == #group.tags
+end
+
+local function places_of(group)
+  return group.is_fresh and '' or table.concat(group.places, ',')
+end
+
+-- A request asks once more for the permit that it was granted.
+local function claim(ctx, group, lease_key)
+  local l, index = ctx.lease(lease_key), group.index
+  local bit = l and lease.bit(l, index)
+  if not bit or bit == 'n' then
+    requests.forget(ctx.requests, group.tags[1], id_of(lease_key), index)
+    return { 0, 0, 0, '', '', '', '-' }
+  end
+  lease.claim(l, index)
+  local deadline = lease.deadline_of(l, index)
+  return { 0, math.max(0, l.send_by - 1 - ctx.now), math.max(0, deadline - 1 - ctx.now), '', '', '', int(index) }
+end
+
 local function grant(ctx, group, t, lease_key)
   local now, count = ctx.now, t.may_go
   local l = {
@@ -293,6 +347,11 @@ local function grant(ctx, group, t, lease_key)
   usage.count(ctx.use, 'granted', count)
   usage.charge(ctx.use, group, usage.units(group.units), count)
   ctx.remember(lease_key, l)
+  for index = 0, #group.tags > 0 and count - 1 or -1 do
+    local at = group.nowhere[index + 1]
+    requests.put(ctx.requests, group.tags[at], id_of(lease_key), index, l.deadline)
+    group.places[at] = int(index)
+  end
   return l
 end
 
@@ -313,7 +372,8 @@ end
 -- The answer of a group whose lease is there: its grant as it was; of the rest, why not now.
 local function again(ctx, group, l)
   local granted = #l.bits
-  local answer = { granted, math.max(0, l.send_by - 1 - ctx.now), math.max(0, l.deadline - 1 - ctx.now), '', '', '' }
+  local answer = { granted, math.max(0, l.send_by - 1 - ctx.now), math.max(0, l.deadline - 1 - ctx.now), '', '', '', '' }
+  answer[7] = places_of(group)
   local left = group.count - granted
   if left <= 0 then
     return answer
@@ -335,13 +395,23 @@ local function again(ctx, group, l)
   return answer
 end
 
--- Decides one group: {granted, send_within, deadline, reason, limit, retry}; '' where there is none.
+-- Decides one group: {granted, send_within, deadline, reason, limit, retry, places}; '' where there is none.
 function granting.apply(ctx, group, lease_key)
+  if group.how == '=' then
+    return claim(ctx, group, lease_key)
+  end
   local l = ctx.lease(lease_key)
-  if l and lease.was_used(l) then
-    -- The same commit again, or the same request: the same grant, and the rest is refused once more.
-    lease.ask_again(l)
+  l = l and lease.was_used(l) and l
+  look_up(ctx, group, lease_key, l)
+  if l then
+    -- The same commit again: the same grant, and the rest is refused once more.
+    if group.how ~= '?' then
+      lease.ask_again(l)
+    end
     return again(ctx, group, l)
+  end
+  if group.count == 0 then
+    return { 0, 0, 0, '', '', '', places_of(group) }
   end
   local t = weigh(ctx, group)
   note_waiting(ctx, group, t)
@@ -351,11 +421,12 @@ function granting.apply(ctx, group, lease_key)
     ctx.looks = {}
   end
   if t.may_go == group.count then
-    return { t.may_go, send_within(ctx, group), group.ttl, '', '', '' }
+    return { t.may_go, send_within(ctx, group), group.ttl, '', '', '', places_of(group) }
   end
   local reason, limit, at = refusal(t)
   hold_back(ctx, group, t, group.count - t.may_go)
   ctx.refused = true
   local retry = at and int(math.max(0, at - ctx.now)) or ''
-  return { t.may_go, l and send_within(ctx, group) or 0, l and group.ttl or 0, reason, limit or '', retry }
+  local send, deadline = l and send_within(ctx, group) or 0, l and group.ttl or 0
+  return { t.may_go, send, deadline, reason, limit or '', retry, places_of(group) }
 end

@@ -1,7 +1,8 @@
 -- Leases: the permits of one acquire group, kept as one text, whose parts are apart by blanks:
 --   bits granted_at send_by deadline kept_till class tenant tier units by again probes (scope,...), then on a line each
 --   what a permit weighs in a limit: key cost settled blind weighed is_probe, and the deadlines that were moved: @index deadline
--- `bits` has a character a permit: `-` out, `s` settled, `n` not sent. `-` stands for a part that there is not.
+-- `bits` has a character a permit: `-` out, `+` out and claimed by its request once more, `s` settled, `n` not sent. For
+-- parts `-` stands for one that there is not.
 -- Invariant: a permit is settled at most once, and a lease whose permits were all not sent is as good as none.
 -- @include lib/number
 
@@ -97,19 +98,38 @@ function lease.set_deadline(l, index, deadline, now)
   l.is_changed = true
 end
 
--- The state of one of its permits: `-`, `s`, `n`; or nil where there is no such permit.
+-- The state of one of its permits: `-`, `+`, `s`, `n`; or nil where there is no such permit.
 function lease.bit(l, index)
   local bit = string.sub(l.bits, index + 1, index + 1)
   return bit ~= '' and bit or nil
 end
 
+function lease.is_out(bit)
+  return bit == '-' or bit == '+'
+end
+
+-- Notes that the request of a permit asked once more: whoever asked may hold it now.
+function lease.claim(l, index)
+  if lease.bit(l, index) == '-' then
+    lease.set_bits(l, { index }, '+')
+  end
+end
+
 function lease.set_bits(l, indexes, bit)
+  local parts, from = {}, 1
   for i = 1, #indexes do
     local at = indexes[i] + 1
-    l.bits = string.sub(l.bits, 1, at - 1) .. bit .. string.sub(l.bits, at + 1)
+    if at < from then
+      -- They need not come in order.
+      l.bits = table.concat(parts) .. string.sub(l.bits, from)
+      parts, from = {}, 1
+    end
+    parts[#parts + 1] = string.sub(l.bits, from, at - 1) .. bit
+    from = at + 1
   end
+  l.bits = table.concat(parts) .. string.sub(l.bits, from)
   l.is_changed = true
-  if not string.find(l.bits, '-', 1, true) then
+  if not string.find(l.bits, '[-+]') then
     l.lives = AGAIN
   end
 end
@@ -125,7 +145,7 @@ function lease.was_asked_again(l)
 end
 
 function lease.was_used(l)
-  return string.find(l.bits, '[-s]') ~= nil
+  return string.find(l.bits, '[-+s]') ~= nil
 end
 
 local function text_of(l)

@@ -10,7 +10,7 @@ local ANCESTORS = 8
 
 -- Reads it, and the store's time, at once.
 function life.load(state)
-  hash.load(state, { 'clock.last', 'clock.skew', 'life', 'life.seq', 'life.before', 'life.deadline', 'life.lost' })
+  hash.load(state, { 'clock.last', 'clock.skew', 'life', 'life.seq', 'life.before', 'life.deadline', 'life.lost', 'requests' })
 end
 
 -- Whether a replica that remembers `incarnation` (empty: none) at `seq` knows more than is here.

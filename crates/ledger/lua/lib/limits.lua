@@ -1,23 +1,33 @@
 -- The limits of a budget: their state read, brought to now, and written back.
--- @include lib/window
--- @include lib/concurrency
--- @include lib/bucket
--- @include lib/adaptive
+-- @late lib/window
+-- @late lib/concurrency
+-- @late lib/bucket
+-- @late lib/adaptive
 -- @include lib/record
 
 local limits = {}
 
-local KINDS = { window = window, concurrency = concurrency, bucket = bucket, adaptive = adaptive }
+-- The kinds, defined when a budget has one; and those that are.
+local KINDS = { window = late_window, concurrency = late_concurrency, bucket = late_bucket, adaptive = late_adaptive }
+local defined = {}
 local SUMS = { 'out', 'paid', 'shadow', 'closing', 'settled', 'blind', 'granted', 'foreign' }
 -- Probes without a reading after which the declaration is believed.
 local UNREAD_PROBES = 3
+
+-- What a limit of a kind does.
+function limits.kind(name)
+  if not defined[name] then
+    defined[name] = KINDS[name]()
+  end
+  return defined[name]
+end
 
 -- Reads the limits' state and brings it to `now`.
 function limits.load(state, budget, now)
   local wanted = {}
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
-    limit.does = KINDS[limit.kind]
+    limit.does = limits.kind(limit.kind)
     wanted[#wanted + 1] = limit.key
     for i = 1, #limit.does.texts do
       wanted[#wanted + 1] = limit.key .. ':' .. limit.does.texts[i]
@@ -48,7 +58,7 @@ end
 function limits.save(state, budget)
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
-    hash.put(state, limit.key, record.write(limit, limit.does.fields, limit.does.is_real))
+    hash.put(state, limit.key, record.write(limit, limit.does.parts))
     for i = 1, #limit.does.texts do
       local name = limit.does.texts[i]
       local field, text = limit.key .. ':' .. name, limit[name]

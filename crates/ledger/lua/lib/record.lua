@@ -19,15 +19,18 @@ function record.read_all(text, into)
   end
 end
 
--- Writes the numbers in `from` that are named in `names`, those in `is_real` with their fractions.
-function record.write(from, names, is_real)
-  local parts = {}
-  for i = 1, #names do
-    local name = names[i]
-    local value = from[name]
-    if value then
-      parts[#parts + 1] = name .. '=' .. (is_real[name] and real(value) or int(value))
+-- Writes the numbers in `from` that the parts name in their `fields`, those in their `is_real` with their fractions.
+function record.write(from, parts)
+  local words = {}
+  for p = 1, #parts do
+    local names, is_real = parts[p].fields, parts[p].is_real
+    for i = 1, #names do
+      local name = names[i]
+      local value = from[name]
+      if value then
+        words[#words + 1] = name .. '=' .. (is_real[name] and real(value) or int(value))
+      end
     end
   end
-  return table.concat(parts, ' ')
+  return table.concat(words, ' ')
 end

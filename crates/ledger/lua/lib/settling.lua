@@ -142,21 +142,21 @@ end
 
 -- Splits the indexes by what becomes of them: answers a letter each (`a` applied, `d` done before, `u` unknown).
 local function sort_out(l, group)
-  local fresh_ones, letters, seen = {}, '', {}
+  local fresh_ones, letters, seen = {}, {}, {}
   for i = 1, #group.indexes do
     local index = group.indexes[i]
     local bit = l and lease.bit(l, index)
     if not bit then
-      letters = letters .. 'u'
-    elseif bit ~= '-' or seen[index] then
-      letters = letters .. 'd'
+      letters[i] = 'u'
+    elseif not lease.is_out(bit) or seen[index] or (bit == '+' and group.is_unclaimed) then
+      letters[i] = 'd'
     else
-      letters = letters .. 'a'
+      letters[i] = 'a'
       seen[index] = true
       fresh_ones[#fresh_ones + 1] = index
     end
   end
-  return fresh_ones, letters
+  return fresh_ones, table.concat(letters)
 end
 
 -- For how long the scopes of a lease are paused.
@@ -231,7 +231,7 @@ function settling.apply(ctx, group, lease_key)
       ctx.remember(lease_key, lease.bury(lease_key, group, ctx.replica, ctx.now))
       return string.rep('u', #group.indexes), 0
     end
-    group.kind = 'not_sent'
+    group.kind, group.is_unclaimed = 'not_sent', true
   end
   local indexes, letters = sort_out(l, group)
   if not l then
@@ -301,7 +301,7 @@ function settling.renew(ctx, index, ttl, lease_key)
   if not bit then
     return 'unknown'
   end
-  if bit ~= '-' then
+  if not lease.is_out(bit) then
     return 'settled'
   end
   local from = lease.deadline_of(l, index)

@@ -59,8 +59,11 @@ function usage.flush(u)
   hash.load(u.h, u.order)
   for i = 1, #u.order do
     local field = u.order[i]
-    local dimension, unit = string.match(field, '^(%l+)|[^|]*|(.*)$')
-    if dimension and not u.h.have[field] then
+    local dimension, unit
+    if not u.h.have[field] then
+      dimension, unit = string.match(field, '^(%l+)|[^|]*|(.*)$')
+    end
+    if dimension then
       local names_field = '#' .. dimension .. '|' .. unit
       local names = hash.num(u.h, names_field) or 0
       if names >= NAMES then

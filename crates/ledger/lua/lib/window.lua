@@ -15,12 +15,7 @@ window.fields = {
 }
 window.texts = { 'out_index', 'paid_index', 'closing_held', 'shadow_index' }
 window.is_real = {}
-for _, part in ipairs({ ladder, foreign }) do
-  for i = 1, #part.fields do
-    window.fields[#window.fields + 1] = part.fields[i]
-    window.is_real[part.fields[i]] = part.is_real[part.fields[i]]
-  end
-end
+window.parts = { window, ladder, foreign }
 
 -- What the store's clock and the upstream's may drift apart in a window nobody reads, as a share of it.
 local DRIFT = 1e-4

@@ -3,8 +3,8 @@
 use std::{fmt::Display, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, BudgetName, Commit, CommitReply, Decision, LedgerError, LimitName, LimitReading,
-    PauseOrder, Reason, Refusal, Renewal, Scope, SettleGroup, SettleKind, Settled, UnitName,
+    AcquireGroup, BudgetName, Commit, CommitReply, Decision, LeaseId, LedgerError, LimitName, LimitReading,
+    PauseOrder, Place, Reason, Refusal, Renewal, Requests, Scope, SettleGroup, SettleKind, Settled, UnitName,
 };
 
 use super::{Keys, Reader, Remembered, Witness, life};
@@ -84,6 +84,12 @@ fn put_acquire(args: &mut Args, group: &AcquireGroup) {
     args.put(group.ttl_ms);
     args.put(units(&group.units));
     args.put(joined(&group.costs, ","));
+    args.put(match &group.requests {
+        Requests::None => String::new(),
+        Requests::Asked(tags) => format!("?{}", joined(tags, ",")),
+        Requests::Held(tags) => format!("!{}", joined(tags, ",")),
+        Requests::Claim(tag, index) => format!("={tag},{index}"),
+    });
 }
 
 /// The call of `commit` by a replica that remembers this of the budget.
@@ -115,7 +121,7 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: 
     let leases = (commit.settles.iter().map(|group| group.lease))
         .chain(commit.renews.iter().map(|group| group.lease))
         .chain(commit.acquires.iter().map(|group| group.lease));
-    let mut all = keys.all(budget, &["spec", "state", "pause", "use", "wait"]);
+    let mut all = keys.all(budget, &["spec", "state", "pause", "use", "wait", "asked0", "asked1"]);
     all.extend(leases.map(|lease| keys.lease(budget, lease)));
     ScriptCall { keys: all, args: args.0 }
 }
@@ -142,6 +148,18 @@ fn renewal(text: &str) -> Result<Renewal, LedgerError> {
     }
 }
 
+fn place(text: &str) -> Option<Place> {
+    if text == "-" {
+        return Some(Place::Nowhere);
+    }
+    Some(match text.split_once(':') {
+        Some((lease, index)) => {
+            Place::Elsewhere(LeaseId(u128::from_str_radix(lease, 16).ok()?), index.parse().ok()?)
+        }
+        None => Place::Here(text.parse().ok()?),
+    })
+}
+
 fn decision(mut reader: Reader) -> Result<Decision, LedgerError> {
     let (granted, send_within_ms, deadline_ms) = (reader.num()?, reader.num()?, reader.num()?);
     let (reason, limit, retry) = (reader.text()?, reader.text()?, reader.optional::<u64>()?);
@@ -157,7 +175,10 @@ fn decision(mut reader: Reader) -> Result<Decision, LedgerError> {
             retry_after: retry.map(Duration::from_millis),
         }),
     };
-    Ok(Decision { granted, send_within_ms, deadline_ms, refusal })
+    let places = reader.text()?;
+    let places =
+        places.split_terminator(',').map(|text| place(text).ok_or_else(|| corrupt("a broken place")));
+    Ok(Decision { granted, places: places.collect::<Result<_, _>>()?, send_within_ms, deadline_ms, refusal })
 }
 
 /// The reply of `commit`, and what is to be remembered of it.

@@ -126,7 +126,7 @@ fn the_table_lists_the_folder_and_nothing_is_left_over() {
 
     let sources = FILES.iter().flat_map(|(_, text)| text.lines());
     let named: BTreeSet<String> = sources
-        .filter_map(|line| line.strip_prefix("-- @include "))
+        .filter_map(|line| line.strip_prefix("-- @include ").or_else(|| line.strip_prefix("-- @late ")))
         .map(|name| name.trim().to_owned())
         .collect();
     let libraries: BTreeSet<String> = there.iter().filter(|name| name.contains('/')).cloned().collect();

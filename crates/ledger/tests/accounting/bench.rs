@@ -12,8 +12,8 @@ use bursar_ledger::{
 };
 use bursar_quota::{
     AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LedgerEvent,
-    LimitKind, LimitName, LimitSpec, ReplicaName, SettleGroup, SettleKind, Stored, TenantName, Tier,
-    UnitName,
+    LimitKind, LimitName, LimitSpec, ReplicaName, Requests, SettleGroup, SettleKind, Stored, TenantName,
+    Tier, UnitName,
 };
 
 /// Any moment far from the epoch, in ms.
@@ -196,6 +196,7 @@ impl Bench {
         self.leases += 1;
         AcquireGroup {
             lease: LeaseId(self.leases),
+            requests: Requests::None,
             class: ClassName::new("default").unwrap(),
             tenant: TenantName::new("default").unwrap(),
             tier: Tier::Standard,
@@ -223,7 +224,8 @@ impl Bench {
         let (keys, budget) = (self.keys.clone(), self.budget.clone());
         self.run(scripts::pause(), &call(&keys, &budget, &["spec", "state", "pause"], &["5000"]));
         self.run(scripts::resume(), &call(&keys, &budget, &["spec", "state", "pause"], &[]));
-        self.run(scripts::delete(), &call(&keys, &budget, &["spec", "state", "pause", "use", "wait"], &[]));
+        let all = ["spec", "state", "pause", "use", "wait", "asked0", "asked1"];
+        self.run(scripts::delete(), &call(&keys, &budget, &all, &[]));
     }
 
     /// An operator's resume.

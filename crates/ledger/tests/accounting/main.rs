@@ -26,6 +26,7 @@ mod rules_ladder;
 mod rules_lost;
 mod rules_pacing;
 mod rules_pauses;
+mod rules_requests;
 mod rules_waiting;
 mod rules_window;
 mod shares;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bursar_ledger::codec::Keys;
 use bursar_quota::{
     AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, LeaseId, LimitReading, PauseOrder, RenewGroup,
-    ReplicaName, Scope, SettleGroup, SettleKind, Span, TenantName, Tier, UnitName,
+    ReplicaName, RequestTag, Requests, Scope, SettleGroup, SettleKind, Span, TenantName, Tier, UnitName,
 };
 use rand::{Rng as _, rngs::SmallRng, seq::IndexedRandom as _};
 
@@ -224,13 +224,21 @@ impl World {
             self.next_lease = self.next_lease.wrapping_add(1);
             LeaseId::new(&class, self.next_lease << 16)
         });
+        let count = one_of(random, &[1, 1, 1, 2, 5, 40, 1024]);
+        let requests = match random.random_range(0..8) {
+            0..4 => Requests::None,
+            4 => Requests::Held(tags(random, count)),
+            5 if count == 1 => Requests::Claim(tags(random, 1)[0], random.random_range(0..6)),
+            _ => Requests::Asked(tags(random, count)),
+        };
         let group = AcquireGroup {
             lease,
+            requests,
             costs: budget.spec.costs(&class, &units).unwrap(),
             tenant: TenantName::new(one_of(random, &TENANTS)).unwrap(),
             tier: one_of(random, &Tier::ALL),
             units: if units.is_empty() { vec![(UnitName::requests(), 1)] } else { units },
-            count: one_of(random, &[1, 1, 1, 2, 5, 40, 1024]),
+            count,
             ttl_ms: random.random_range(1..120_000),
             class,
         };
@@ -249,6 +257,12 @@ impl World {
             (budget.spec, budget.version) = (spec.clone(), version);
         }
     }
+}
+
+/// So many requests, each once, of which some come again.
+fn tags(random: &mut SmallRng, count: u16) -> Vec<RequestTag> {
+    let from = u128::from(random.random_range(0..3000_u16));
+    (0..u128::from(count)).map(|n| RequestTag(from + n)).collect()
 }
 
 fn settle(random: &mut SmallRng, lease: LeaseId, asked: &AcquireGroup, limits: usize) -> SettleGroup {

@@ -8,8 +8,8 @@ use bursar_ledger::{
 };
 use bursar_quota::{
     AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, LeaseId, Ledger, LedgerError, LimitKind,
-    LimitName, LimitSpec, RenewGroup, ReplicaName, SettleGroup, SettleKind, Settled, SystemClock, TenantName,
-    Tier, UnitName,
+    LimitName, LimitSpec, RenewGroup, ReplicaName, Requests, SettleGroup, SettleKind, Settled, SystemClock,
+    TenantName, Tier, UnitName,
 };
 
 use super::hasty;
@@ -56,6 +56,7 @@ fn config(url: &str) -> RedisConfig {
 fn commit(lease: Option<LeaseId>, settle: Option<LeaseId>) -> Commit {
     let group = |lease| AcquireGroup {
         lease,
+        requests: Requests::None,
         class: ClassName::default_class(),
         tenant: TenantName::default_tenant(),
         tier: Tier::Standard,

@@ -65,6 +65,17 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "UNLINK",
+        steps: &[
+            ("UNLINK $a", Int(0)),
+            ("SET $a 1", Status("OK")),
+            ("HSET $b f v", Int(1)),
+            ("UNLINK $a $b $a", Int(2)),
+            ("EXISTS $a $b", Int(0)),
+            ("UNLINK", AnyError),
+        ],
+    },
+    Case {
         name: "PEXPIRE and PTTL",
         steps: &[
             ("PTTL $a", Int(-2)),

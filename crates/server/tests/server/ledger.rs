@@ -156,7 +156,7 @@ impl State {
             retry_after: Some(Duration::from_millis(500)),
         };
         let refusal = (granted < count).then(|| self.refusal.clone().unwrap_or_else(full));
-        Decision { granted, send_within_ms: 5000, deadline_ms: ttl_ms, refusal }
+        Decision { granted, places: Vec::new(), send_within_ms: 5000, deadline_ms: ttl_ms, refusal }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_quota::{AcquireGroup, Commit, CommitReply, LeaseId, LimitKind};
+use bursar_quota::{AcquireGroup, Commit, CommitReply, LeaseId, LimitKind, Requests};
 
 use super::{dice::Dice, invariants::Invariant, world::World};
 
@@ -30,7 +30,8 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
     };
     let group = &commit.acquires[at];
     let bits = u128::from(dice.bits()) << 64 | u128::from(dice.bits());
-    let again = AcquireGroup { lease: LeaseId::new(&group.class, bits), count: 1, ..group.clone() };
+    let lease = LeaseId::new(&group.class, bits);
+    let again = AcquireGroup { lease, requests: Requests::None, count: 1, ..group.clone() };
     let asked = Commit {
         waiting: 0,
         settles: Vec::new(),

@@ -5,8 +5,8 @@ use std::{sync::Arc, thread, time::Duration};
 use bursar_ledger::VmUse;
 use bursar_quota::{
     AcquireGroup, BudgetSnapshot, Commit, CommitReply, Decision, LeaseId, Ledger, LimitKind, LimitName,
-    LimitSnapshot, LimitSpec, ReplicaName, SettleGroup, SettleKind, Settled, TenantName, Tier, UnitName,
-    Usage,
+    LimitSnapshot, LimitSpec, ReplicaName, Requests, SettleGroup, SettleKind, Settled, TenantName, Tier,
+    UnitName, Usage,
 };
 
 use super::{
@@ -193,6 +193,7 @@ impl Told {
     fn group(&self, lease: u128) -> AcquireGroup {
         AcquireGroup {
             lease: LeaseId(lease),
+            requests: Requests::None,
             class: self.scenario.budgets[0].spec.class_or_default(None),
             tenant: TenantName::default_tenant(),
             tier: Tier::Standard,
@@ -204,7 +205,13 @@ impl Told {
     }
 
     fn grant(&mut self, lease: u128) {
-        let granted = Decision { granted: 1, send_within_ms: 5000, deadline_ms: 60_000, refusal: None };
+        let granted = Decision {
+            granted: 1,
+            places: Vec::new(),
+            send_within_ms: 5000,
+            deadline_ms: 60_000,
+            refusal: None,
+        };
         let reply = CommitReply { decisions: vec![granted], ..Self::reply() };
         self.ran(&Self::commit(Vec::new(), vec![self.group(lease)]), &reply, usage());
     }
@@ -431,6 +438,7 @@ fn a_time_to_come_back_that_is_wrong_by_a_millisecond_is_found() {
         let class = spec.class_or_default(None);
         let group = |lease: u128| AcquireGroup {
             lease: LeaseId::new(&class, lease),
+            requests: Requests::None,
             class: class.clone(),
             tenant: TenantName::default_tenant(),
             tier: Tier::Standard,

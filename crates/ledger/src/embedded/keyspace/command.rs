@@ -109,7 +109,7 @@ macro_rules! command {
 }
 
 /// The busiest first: they are searched in order.
-static COMMANDS: [Command; 23] = [
+static COMMANDS: [Command; 24] = [
     command!("HMGET", (2, ANY), First, Reads, hashes::hmget),
     command!("HGET", (2, 2), First, Reads, hashes::hget),
     command!("HSET", (3, ANY), First, Grows, hashes::hset),
@@ -125,6 +125,7 @@ static COMMANDS: [Command; 23] = [
     command!("GET", (1, 1), First, Reads, keys::get),
     command!("SET", (2, ANY), First, Grows, keys::set),
     command!("DEL", (1, ANY), All, Shrinks, keys::del),
+    command!("UNLINK", (1, ANY), All, Shrinks, keys::del),
     command!("EXISTS", (1, ANY), All, Reads, keys::exists),
     command!("PTTL", (1, 1), First, Reads, keys::pttl),
     command!("HLEN", (1, 1), First, Reads, hashes::hlen),

@@ -12,7 +12,7 @@ use bursar_ledger::{Embedded, RedisConfig, RedisHost, ScriptLedger, testing::Red
 use bursar_quota::{
     AcquireGroup, BudgetName, BudgetSnapshot, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId,
     Ledger, LedgerError, LimitKind, LimitName, LimitReading, LimitSpec, ManualClock, Reason, RenewGroup,
-    ReplicaName, SettleGroup, SettleKind, Settled, Span, SystemClock, TenantName, Tier, UnitName,
+    ReplicaName, Requests, SettleGroup, SettleKind, Settled, Span, SystemClock, TenantName, Tier, UnitName,
 };
 
 pub(crate) const PREFIX: &str = "bursar:";
@@ -177,6 +177,7 @@ impl Account<'_> {
         let units: Vec<_> = costs.iter().map(|(unit, cost)| (UnitName::new(unit).unwrap(), *cost)).collect();
         AcquireGroup {
             lease: self.bench.lease(),
+            requests: Requests::None,
             costs: self.spec.costs(&class, &units).unwrap(),
             class,
             tenant: TenantName::default_tenant(),
