@@ -8,8 +8,9 @@
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
 --     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
 --   a renew group: index  ttl (ms)
---   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)  requests by id (none; or
---     `?` tags, one a permit; `!` tags that hold theirs already; `=` the tag and index of a permit that is claimed again)
+--   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)  by id (none; `?` each asks; `!`
+--     each holds one already; `=` and the index of a permit that is claimed again)
+--   the tags of the requests by id of all groups, one a permit
 -- REPLY {settled: a letter an index (a applied, d done before, u unknown)}  {paused: ms}  {renewed: ms, settled or unknown}
 --   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms), places (by request: an index here,
 --     lease:index elsewhere, `-` nowhere; none: the first ones, in order)}}  {limits: {available, out, paid}}
@@ -107,15 +108,13 @@ for i = 1, renews do
   local index, ttl = args.num(), args.num()
   renewed[i] = settling.renew(ctx, index, ttl, lease_at())
 end
-local groups, tags = {}, {}
+local groups = {}
 for i = 1, acquires do
   groups[i] = granting.read()
-  for t = 1, #groups[i].tags do
-    tags[#tags + 1] = groups[i].tags[t]
-  end
 end
-if #tags > 0 then
-  ctx.requests = requests.open(state, ctx.now, { KEYS[6], KEYS[7] }, tags)
+local first_tag, last_tag = granting.tags(groups)
+if first_tag <= last_tag then
+  ctx.requests = requests.open(state, ctx.now, { KEYS[6], KEYS[7] }, first_tag, last_tag)
 end
 for i = 1, acquires do
   decided[i] = granting.apply(ctx, groups[i], lease_at())

@@ -25,15 +25,20 @@ function granting.read()
   for cost in string.gmatch(args.text(), '%d+') do
     group.costs[#group.costs + 1] = tonumber(cost)
   end
-  local asked = args.text()
-  group.how, group.tags = string.sub(asked, 1, 1), {}
-  for tag in string.gmatch(string.sub(asked, 2), '[^,]+') do
-    group.tags[#group.tags + 1] = tag
-  end
-  if group.how == '=' then
-    group.index = tonumber(table.remove(group.tags))
-  end
+  local how = args.text()
+  group.how, group.index = string.sub(how, 1, 1), tonumber(string.sub(how, 2))
   return group
+end
+
+-- The tags of the groups' requests follow all groups in ARGV. Answers which these are.
+function granting.tags(groups)
+  local first = args.at + 1
+  for i = 1, #groups do
+    groups[i].tags_at = args.at
+    groups[i].tags = groups[i].how ~= '' and groups[i].count or 0
+    args.at = args.at + groups[i].tags
+  end
+  return first, args.at
 end
 
 -- A probe that is not answered for so many times `send_within` is followed by another.
@@ -270,9 +275,19 @@ end
 
 -- Finds the permits that a group's requests were granted before. Who has one elsewhere gets none here.
 local function look_up(ctx, group, lease_key, l)
+  group.is_fresh = true
+  for i = 1, group.tags do
+    if requests.find(ctx.requests, ARGV[group.tags_at + i]) then
+      group.is_fresh = false
+    end
+  end
+  if group.is_fresh then
+    -- Nobody was granted before: those who are come first, in order.
+    return
+  end
   group.places, group.nowhere = {}, {}
-  for i = 1, #group.tags do
-    local id, index = requests.find(ctx.requests, group.tags[i])
+  for i = 1, group.tags do
+    local id, index = requests.find(ctx.requests, ARGV[group.tags_at + i])
     if id == id_of(lease_key) then
       group.places[i] = l and int(index) or '-'
     elseif id and group.how == '?' and ctx.may_hold(string.sub(lease_key, 1, -ID_DIGITS - 1) .. id, index) then
@@ -285,8 +300,6 @@ local function look_up(ctx, group, lease_key, l)
       group.nowhere[#group.nowhere + 1] = i
     end
   end
-  -- As long as nobody was granted before, those who are come first, in order.
-  group.is_fresh = #group.nowhere == #group.tags
 end
 
 local function places_of(group)
@@ -298,7 +311,7 @@ local function claim(ctx, group, lease_key)
   local l, index = ctx.lease(lease_key), group.index
   local bit = l and lease.bit(l, index)
   if not bit or bit == 'n' then
-    requests.forget(ctx.requests, group.tags[1], id_of(lease_key), index)
+    requests.forget(ctx.requests, ARGV[group.tags_at + 1], id_of(lease_key), index)
     return { 0, 0, 0, '', '', '', '-' }
   end
   lease.claim(l, index)
@@ -347,10 +360,16 @@ local function grant(ctx, group, t, lease_key)
   usage.count(ctx.use, 'granted', count)
   usage.charge(ctx.use, group, usage.units(group.units), count)
   ctx.remember(lease_key, l)
-  for index = 0, #group.tags > 0 and count - 1 or -1 do
-    local at = group.nowhere[index + 1]
-    requests.put(ctx.requests, group.tags[at], id_of(lease_key), index, l.deadline)
-    group.places[at] = int(index)
+  if group.tags > 0 then
+    local id = id_of(lease_key)
+    for index = 0, count - 1 do
+      local at = group.is_fresh and index + 1 or group.nowhere[index + 1]
+      requests.put(ctx.requests, ARGV[group.tags_at + at], id, index)
+      if not group.is_fresh then
+        group.places[at] = int(index)
+      end
+    end
+    requests.keep(ctx.requests, count, l.deadline)
   end
   return l
 end

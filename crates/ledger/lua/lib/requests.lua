@@ -12,30 +12,45 @@ local MOST = 524288
 local KEPT = 60000
 -- A hash takes in for so long at least: ms.
 local SPAN = 30000
+-- Tags that one command takes at most; `unpack` fails far above it.
+local TAGS_A_CALL = 500
 
 -- Of the hash `at`: since when it takes in, until when it is needed, how many it took in; until when the other is needed.
 local PARTS = { { fields = { 'at', 'since', 'till', 'count', 'before' }, is_real = {} } }
 
--- Reads what is known of the requests that have these tags. `keys`: both hashes.
-function requests.open(state, now, keys, tags)
-  local r = { state = state, now = now, keys = keys, hashes = {}, at = 1, since = now, till = 0, count = 0, before = 0 }
-  record.read(hash.text(state, 'requests') or '', r)
-  for i = 1, 2 do
-    r.hashes[i] = hash.open(keys[i])
+-- A hash and what of it the tags lead to, by tag.
+local function look(asked_key, from, to)
+  local found = {}
+  while from <= to do
+    local last = math.min(to, from + TAGS_A_CALL - 1)
+    local values = redis.call('HMGET', asked_key, unpack(ARGV, from, last)) -- bound: TAGS_A_CALL
+    for i = from, last do
+      local text = values[i - from + 1]
+      if text then
+        found[ARGV[i]] = text
+      end
+    end
+    from = last + 1
   end
+  return found
+end
+
+-- Reads what is known of the requests whose tags are ARGV from `from` to `to`. `keys`: both hashes.
+function requests.open(state, now, keys, from, to)
+  local r = { state = state, now = now, keys = keys, known = {}, news = {}, gone = {}, at = 1, since = now, till = 0, count = 0, before = 0 }
+  record.read(hash.text(state, 'requests') or '', r)
   if (r.before <= now and now - r.since >= SPAN) or r.count >= MOST then
     r.at, r.before, r.since, r.till, r.count, r.is_turned = 3 - r.at, r.till, now, 0, 0, true
-    r.hashes[r.at].is_whole = true
   end
   for i = 1, 2 do
-    hash.load(r.hashes[i], tags)
+    r.known[i] = r.is_turned and i == r.at and {} or look(keys[i], from, to)
   end
   return r
 end
 
 -- The lease and the index that a request was granted, or nil.
 function requests.find(r, tag)
-  local text = hash.text(r.hashes[r.at], tag) or hash.text(r.hashes[3 - r.at], tag)
+  local text = r.known[r.at][tag] or r.known[3 - r.at][tag]
   if not text then
     return nil
   end
@@ -43,33 +58,43 @@ function requests.find(r, tag)
   return id, tonumber(index)
 end
 
--- A request was granted.
-function requests.put(r, tag, id, index, deadline)
-  hash.put(r.hashes[r.at], tag, id .. ':' .. int(index))
-  r.count, r.till, r.is_changed = r.count + 1, math.max(r.till, deadline + KEPT), true
+-- A request was granted a permit of a lease; `keep` says until when.
+function requests.put(r, tag, id, index)
+  local news = r.news
+  news[#news + 1] = tag
+  news[#news + 1] = id .. ':' .. int(index)
+end
+
+function requests.keep(r, count, deadline)
+  r.count, r.till = r.count + count, math.max(r.till, deadline + KEPT)
 end
 
 -- What a request was granted is there no more.
 function requests.forget(r, tag, id, index)
   for i = 1, 2 do
-    if hash.text(r.hashes[i], tag) == id .. ':' .. int(index) then
-      hash.put(r.hashes[i], tag, nil)
+    if r.known[i][tag] == id .. ':' .. int(index) then
+      r.gone[#r.gone + 1] = { at = i, tag = tag }
     end
   end
 end
 
 function requests.flush(r)
-  local asked_key = r.keys[r.at]
+  local asked_key, news = r.keys[r.at], r.news
   if r.is_turned then
     redis.call('UNLINK', asked_key)
   end
-  hash.flush(r.hashes[1])
-  hash.flush(r.hashes[2])
-  if r.is_changed then
+  for i = 1, #r.gone do
+    local asked_key, tag = r.keys[r.gone[i].at], r.gone[i].tag
+    redis.call('HDEL', asked_key, tag)
+  end
+  for from = 1, #news, 2 * TAGS_A_CALL do
+    redis.call('HSET', asked_key, unpack(news, from, math.min(#news, from + 2 * TAGS_A_CALL - 1))) -- bound: 2 * TAGS_A_CALL
+  end
+  if #news > 0 then
     -- Should nobody ask any more it goes by itself; emptied by a commit it is sooner.
     redis.call('PEXPIRE', asked_key, int(r.till - r.now + KEPT))
   end
-  if r.is_turned or r.is_changed then
+  if r.is_turned or #news > 0 then
     hash.put(r.state, 'requests', record.write(r, PARTS))
   end
 end

@@ -84,12 +84,12 @@ fn put_acquire(args: &mut Args, group: &AcquireGroup) {
     args.put(group.ttl_ms);
     args.put(units(&group.units));
     args.put(joined(&group.costs, ","));
-    args.put(match &group.requests {
-        Requests::None => String::new(),
-        Requests::Asked(tags) => format!("?{}", joined(tags, ",")),
-        Requests::Held(tags) => format!("!{}", joined(tags, ",")),
-        Requests::Claim(tag, index) => format!("={tag},{index}"),
-    });
+    match &group.requests {
+        Requests::None => args.put(""),
+        Requests::Asked(_) => args.put("?"),
+        Requests::Held(_) => args.put("!"),
+        Requests::Claim(_, index) => args.put(format_args!("={index}")),
+    }
 }
 
 /// The call of `commit` by a replica that remembers this of the budget.
@@ -117,6 +117,13 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: 
     }
     for group in &commit.acquires {
         put_acquire(&mut args, group);
+    }
+    for group in &commit.acquires {
+        match &group.requests {
+            Requests::None => {}
+            Requests::Asked(tags) | Requests::Held(tags) => tags.iter().for_each(|tag| args.put(tag)),
+            Requests::Claim(tag, _) => args.put(tag),
+        }
     }
     let leases = (commit.settles.iter().map(|group| group.lease))
         .chain(commit.renews.iter().map(|group| group.lease))
