@@ -195,18 +195,20 @@ impl Book {
         }
         let send_by = now + Duration::from_millis(decision.send_within_ms);
         let deadline = now + Duration::from_millis(decision.deadline_ms);
+        // Asked for again: the same grant, unless all of it had been given back. A store that forgot the lease grants it anew,
+        // with a moment of its own.
+        let is_as_it_was = |permit: &Permit| {
+            // What is granted anew has time left: where there is none it is the old lease, which ran out.
+            let has_its_time =
+                permit.send_by + Duration::from_millis(2) >= send_by || decision.send_within_ms == 0;
+            !permit.is_given_back()
+                && (has_its_time || (self.lost.is_none() && !permit.may_be_forgotten(now)))
+        };
+        let known = (0..decision.granted).filter_map(|index| self.permits.get(&(group.lease, index)));
+        let again = known.into_iter().any(is_as_it_was);
         let mut new = 0;
         for index in 0..decision.granted {
             let key = (group.lease, index);
-            // Asked for again: the same grant, unless all of it had been given back.
-            // A store that forgot the lease grants it anew, with a moment of its own.
-            let again = self.permits.get(&key).is_some_and(|permit| {
-                // What is granted anew has time left: where there is none it is the old lease, which ran out.
-                let is_as_it_was =
-                    permit.send_by + Duration::from_millis(2) >= send_by || decision.send_within_ms == 0;
-                !permit.is_given_back()
-                    && (is_as_it_was || (self.lost.is_none() && !permit.may_be_forgotten(now)))
-            });
             if again {
                 continue;
             }
