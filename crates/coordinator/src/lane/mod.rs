@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `waiter` | one caller and what it was told |
 //! | `queue`, `plan` | who waits; whom to ask for next, and how that is folded |
-//! | `decide`, `patience` | what a decision means for the queues; what time does to them |
+//! | `decide`, `places`, `patience` | what a decision means for the queues; where requests by id have their permits; what time does to them |
 //! | `line` | when those behind others have their turn at the earliest |
 //! | `settle`, `lease` | settlements folded by lease; ids of leases, tags of requests by id |
 //! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
@@ -19,6 +19,7 @@ mod flight;
 mod lease;
 mod line;
 mod patience;
+mod places;
 mod plan;
 mod queue;
 mod ration;
