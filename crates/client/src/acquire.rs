@@ -1,11 +1,15 @@
 //! Asking for a permit until there is an answer.
 
-use std::time::Duration;
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bursar_quota::Reason;
 use bursar_wire::v1::{self, acquire_response::Result as Decided};
 
 use crate::{
+    alone::Alone,
     error::{AcquireError, CallError, Fault, Refusal},
     link::{Answer, Asking, Link},
     options::AcquireOptions,
@@ -45,22 +49,30 @@ async fn ask(
     };
     // A request id that was used before may be answered with a wait that began before this attempt.
     let mut fresh = !options.has_own_id();
+    let mut alone = asking.riding.clone().map_or_else(Alone::none, |settling| Alone::new(link, settling));
     loop {
         let left = attempts.begin()?;
         let waits = asking.waits_until.saturating_sub(core.now());
         let limit = left.min(waits.saturating_add(core.config.rpc_timeout));
-        let answer = match link.acquire(&asking, limit).await {
+        let attempt = {
+            let call = pin!(link.acquire(&asking, limit));
+            carried(&mut alone, call, riding, rode).await
+        };
+        let answer = match attempt {
             Ok(answer) => answer,
             Err(fault) => {
                 fresh = false;
-                attempts.failed(fault).await?;
+                let pause = pin!(attempts.failed(fault));
+                carried(&mut alone, pause, riding, rode).await?;
+                asking.riding = riding.as_ref().map(Ticket::settling);
                 continue;
             }
         };
-        if let Some(settled) = &answer.message.settled {
+        if let Some(settled) = answer.message.settled.as_ref().filter(|_| riding.is_some()) {
             taken(settled, riding, rode);
-            asking.riding = None;
+            alone = Alone::none();
         }
+        asking.riding = riding.as_ref().map(Ticket::settling);
         match decided(&answer)? {
             Decided::Permit(granted) => {
                 let permit = receive(link, options, granted, &answer, fresh);
@@ -87,6 +99,26 @@ async fn ask(
                 let drained = refusal.clone();
                 if attempts.failed(Fault::Elsewhere(refusal.message)).await.is_err() {
                     return Err(AcquireError::Refused(drained));
+                }
+            }
+        }
+    }
+}
+
+/// Waits for `call`; meanwhile the settlement that rides along goes out by itself, if its answer is late.
+async fn carried<T>(
+    alone: &mut Alone<'_>,
+    mut call: Pin<&mut (impl Future<Output = T> + Send)>,
+    riding: &mut Option<Ticket>,
+    rode: &mut Rode,
+) -> T {
+    loop {
+        match alone.beside(call.as_mut()).await {
+            Ok(answer) => return answer,
+            Err(settlement) => {
+                *rode = Some(settlement);
+                if let Some(mut ticket) = riding.take() {
+                    ticket.disarm();
                 }
             }
         }

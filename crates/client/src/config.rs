@@ -100,6 +100,10 @@ pub struct ClientConfig {
     pub rpc_timeout: Duration,
     /// How long a settlement is tried again, in all; at least `rpc_timeout`, at most 1 h. Default: 30 s.
     pub settle_within: Duration,
+    /// How long the answer to a settlement, alone or on an acquire, may take, 10 ms to 5 min; then it is sent by itself to
+    /// another replica as well, where there is one. Settling twice changes nothing, and a slot is not held by a replica that
+    /// keeps silent, until the permit's deadline. An acquire that waits longer than this costs a call more. Default: 1 s.
+    pub settle_alone_after: Duration,
     /// How often a connection is checked, idle ones as well, 1 s to 1 h. Default: 10 s.
     pub keep_alive: Duration,
     /// How long a check may take, 100 ms to 5 min; then the connection counts as broken. Default: 5 s.
@@ -140,6 +144,7 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(2),
             rpc_timeout: Duration::from_secs(5),
             settle_within: Duration::from_secs(30),
+            settle_alone_after: Duration::from_secs(1),
             keep_alive: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(5),
             send_margin: Duration::from_millis(100),
@@ -169,6 +174,7 @@ impl ClientConfig {
         between("connect_timeout", self.connect_timeout, MS, MINUTE)?;
         between("rpc_timeout", self.rpc_timeout, MS, 5 * MINUTE)?;
         between("settle_within", self.settle_within, self.rpc_timeout, HOUR)?;
+        between("settle_alone_after", self.settle_alone_after, 10 * MS, 5 * MINUTE)?;
         between("keep_alive", self.keep_alive, 1000 * MS, HOUR)?;
         between("keep_alive_timeout", self.keep_alive_timeout, 100 * MS, 5 * MINUTE)?;
         between("send_margin", self.send_margin, Duration::ZERO, MINUTE)?;
@@ -232,7 +238,7 @@ mod tests {
     #[test]
     fn every_field_is_named_with_its_bound() {
         let zero = Duration::ZERO;
-        let table: [(&str, String); 14] = [
+        let table: [(&str, String); 15] = [
             ("endpoints: 0 is not between 1 and 32", wrong(|c| c.endpoints.clear())),
             ("endpoints[1]: \"ftp://x\" begins with", wrong(|c| c.endpoints.push("ftp://x".into()))),
             ("endpoints[1]: \"\" is no URI", wrong(|c| c.endpoints.push(String::new()))),
@@ -249,6 +255,7 @@ mod tests {
             ("connect_timeout: 0ns is not between 1ms and 60s", wrong(|c| c.connect_timeout = zero)),
             ("rpc_timeout: 0ns is not", wrong(|c| c.rpc_timeout = zero)),
             ("settle_within: 0ns is not between 5s and 3600s", wrong(|c| c.settle_within = zero)),
+            ("settle_alone_after: 0ns is not between 10ms and 300s", wrong(|c| c.settle_alone_after = zero)),
             ("retry.base: 6s is not between 1ms and 5s", wrong(|c| c.retry.base = Duration::from_secs(6))),
             ("retry.attempts: 0 is not between 1 and 100", wrong(|c| c.retry.attempts = 0)),
             ("max_in_flight: 0 is not", wrong(|c| c.max_in_flight = 0)),

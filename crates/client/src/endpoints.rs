@@ -66,6 +66,13 @@ impl Endpoints {
         self.current.load(Ordering::Relaxed)
     }
 
+    /// A ticket for one that is not `ticket`'s, where there is another: the one that is asked now, or else the next.
+    pub(crate) fn other_than(&self, ticket: usize) -> usize {
+        let current = self.current();
+        let same = current.checked_rem(self.len()) == ticket.checked_rem(self.len());
+        if same { current.wrapping_add(1) } else { current }
+    }
+
     /// Moves on to the next, unless somebody else has already.
     pub(crate) fn failed(&self, ticket: usize) {
         let next = ticket.wrapping_add(1);

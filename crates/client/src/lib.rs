@@ -20,6 +20,7 @@
 //! - [`Permit::settle_and_acquire`] makes a steady worker's settlement and next acquire one call.
 
 mod acquire;
+mod alone;
 mod budgets;
 mod client;
 mod config;

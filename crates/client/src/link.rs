@@ -84,6 +84,22 @@ impl Link {
         }
     }
 
+    /// The ticket of the endpoint that is asked now.
+    pub(crate) fn ticket(&self) -> usize {
+        match self {
+            Self::Unary(core) => core.endpoints.current(),
+            Self::Session(handle) => handle.ticket(),
+        }
+    }
+
+    /// Asks another replica than this endpoint's from now on, if it is the one that is asked.
+    pub(crate) fn leave_endpoint(&self, ticket: usize) {
+        self.core().endpoints.failed(ticket);
+        if let Self::Session(handle) = self {
+            handle.leave_endpoint(ticket);
+        }
+    }
+
     /// One attempt at an acquire, within `limit`.
     pub(crate) async fn acquire(&self, asking: &Asking, limit: Duration) -> Answered<AcquireResponse> {
         match self {
@@ -94,21 +110,15 @@ impl Link {
                 let request = timed(asking.at(sent_at), limit);
                 unary(core, ticket, sent_at, limit, async move { client.acquire(request).await }).await
             }
-            Self::Session(handle) => bounded(limit, handle.acquire(asking)).await,
+            Self::Session(handle) => bounded(handle, limit, handle.acquire(asking)).await,
         }
     }
 
     /// One attempt at a settlement, within `limit`.
     pub(crate) async fn settle(&self, settling: &Settling, limit: Duration) -> Answered<SettleResponse> {
         match self {
-            Self::Unary(core) => {
-                let ticket = core.endpoints.current();
-                let mut client = core.endpoints.settles(ticket).ok_or_else(nowhere)?;
-                let sent_at = core.now();
-                let request = timed(settling.at(sent_at), limit);
-                unary(core, ticket, sent_at, limit, async move { client.settle(request).await }).await
-            }
-            Self::Session(handle) => bounded(limit, handle.settle(settling)).await,
+            Self::Unary(core) => settle_at(core, core.endpoints.current(), settling, limit).await,
+            Self::Session(handle) => bounded(handle, limit, handle.settle(settling)).await,
         }
     }
 
@@ -122,7 +132,7 @@ impl Link {
                 let request = timed(renewing.clone(), limit);
                 unary(core, ticket, sent_at, limit, async move { client.renew(request).await }).await
             }
-            Self::Session(handle) => bounded(limit, handle.renew(renewing)).await,
+            Self::Session(handle) => bounded(handle, limit, handle.renew(renewing)).await,
         }
     }
 
@@ -133,6 +143,20 @@ impl Link {
             Self::Session(handle) => handle.leave(via),
         }
     }
+}
+
+/// One attempt at a settlement, as a call of its own to this endpoint. If it fails, and is who is asked now, others are
+/// asked from now on.
+pub(crate) async fn settle_at(
+    core: &Core,
+    ticket: usize,
+    settling: &Settling,
+    limit: Duration,
+) -> Result<Answer<SettleResponse>, Fault> {
+    let mut client = core.endpoints.settles(ticket).ok_or_else(nowhere)?;
+    let sent_at = core.now();
+    let request = timed(settling.at(sent_at), limit);
+    unary(core, ticket, sent_at, limit, async move { client.settle(request).await }).await
 }
 
 /// The server learns how long it has, so that it does not work for nobody.
@@ -163,8 +187,21 @@ async fn unary<T>(
     Err(fault)
 }
 
-async fn bounded<T>(limit: Duration, call: impl Future<Output = Answered<T>>) -> Answered<T> {
-    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(silent(limit)))
+async fn bounded<T>(
+    handle: &Handle,
+    limit: Duration,
+    call: impl Future<Output = Answered<T>>,
+) -> Answered<T> {
+    let asked = handle.ticket();
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            // Or the next attempt would be written on the connection that keeps silent.
+            handle.core().endpoints.failed(asked);
+            handle.leave_endpoint(asked);
+            Err(silent(limit))
+        }
+    }
 }
 
 fn silent(limit: Duration) -> Fault {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    alone::Alone,
     error::CallError,
     link::{Link, Settling},
     outcome::{Outcome, Settlement},
@@ -85,7 +86,21 @@ impl Drop for Ticket {
     }
 }
 
+/// Delivers a settlement over its link and, where the answer is late, by itself as well.
 async fn deliver(link: &Link, settling: &Settling) -> Result<Settlement, CallError> {
+    let asked = link.ticket();
+    let over = std::pin::pin!(over(link, settling));
+    match Alone::new(link, settling.clone()).beside(over).await {
+        Ok(delivered) => delivered,
+        Err(settlement) => {
+            // A settlement does not wait. Whoever has not answered by now, while another has, is not asked again at once.
+            link.leave_endpoint(asked);
+            Ok(settlement)
+        }
+    }
+}
+
+async fn over(link: &Link, settling: &Settling) -> Result<Settlement, CallError> {
     let core = link.core();
     let mut attempts = Attempts::new(core, core.config.settle_within);
     loop {

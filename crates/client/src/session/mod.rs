@@ -129,6 +129,20 @@ impl Handle {
         }
     }
 
+    /// The ticket of the connection that new requests are written on, or of the endpoint that will be asked for one.
+    pub(crate) fn ticket(&self) -> usize {
+        let connected = lock(&self.shared.state).current().map(|(_, ticket)| ticket);
+        connected.unwrap_or_else(|| self.core().endpoints.current())
+    }
+
+    /// The same as [`Self::leave`], if this is the endpoint of the connection that new requests are written on.
+    pub(crate) fn leave_endpoint(&self, ticket: usize) {
+        let connected = lock(&self.shared.state).current();
+        if let Some((epoch, _)) = connected.filter(|(_, connected)| *connected == ticket) {
+            self.leave(epoch);
+        }
+    }
+
     async fn ask(self: &Arc<Self>, body: Body, budget: &str, slot: OwnedSemaphorePermit) -> Reply {
         let (sender, receiver) = oneshot::channel();
         let (id, waker) = lock(&self.shared.state).ask(body, Some(sender), slot);

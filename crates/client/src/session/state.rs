@@ -147,6 +147,12 @@ impl State {
         self.current.is_none() && self.queue.iter().any(|id| self.asks.contains_key(id))
     }
 
+    /// The connection that new requests are written on, and its endpoint's ticket.
+    pub(super) fn current(&self) -> Option<(u64, usize)> {
+        let line = self.lines.iter().find(|line| Some(line.epoch) == self.current)?;
+        Some((line.epoch, line.ticket))
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }

@@ -8,6 +8,7 @@
 )]
 
 mod acquire;
+mod alone;
 mod permit;
 mod real;
 mod session;

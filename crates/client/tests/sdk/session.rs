@@ -88,6 +88,21 @@ async fn it_fails_over_and_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_silent_replica_does_not_answer_is_asked_of_another_under_the_same_id() {
+    let (first, second) = (Fake::start(), Fake::start());
+    let client = client_of(config(), &[&first, &second]);
+    let session = client.session();
+    session.acquire(options()).await.unwrap().detach();
+    first.on_acquire(|_| Act::Hang);
+    let permit = session.acquire(options().max_wait(ms(1_000)).deadline(ms(20_000))).await.unwrap();
+    let (hung, answered) = (first.seen().acquires, second.seen().acquires);
+    assert_eq!((hung.len(), answered.len()), (2, 1));
+    assert_eq!(hung[1].request_id, answered[0].request_id);
+    permit.not_sent().await.unwrap();
+    assert_eq!((first.seen().settles.len(), second.seen().settles.len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_there_is_an_error_within_bounds() {
     let (fake, client) = pair();
     fake.wire.refuse(true);

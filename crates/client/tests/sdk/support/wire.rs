@@ -11,7 +11,7 @@ use std::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{DuplexStream, copy_bidirectional, duplex},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::AbortHandle,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -21,6 +21,8 @@ use tonic::transport::{Channel, Endpoint};
 struct Inner {
     accept: mpsc::UnboundedSender<io::Result<DuplexStream>>,
     relays: Mutex<Vec<AbortHandle>>,
+    /// Whether nothing passes.
+    stalls: watch::Sender<bool>,
     refuses: AtomicBool,
     opened: AtomicUsize,
 }
@@ -36,6 +38,7 @@ impl Wire {
         let inner = Inner {
             accept,
             relays: Mutex::default(),
+            stalls: watch::Sender::new(false),
             refuses: AtomicBool::new(false),
             opened: AtomicUsize::new(0),
         };
@@ -59,8 +62,17 @@ impl Wire {
         self.0.opened.fetch_add(1, Ordering::SeqCst);
         let (near, mut middle) = duplex(1 << 16);
         let (mut behind, far) = duplex(1 << 16);
+        let mut stalled = self.0.stalls.subscribe();
         let relay = tokio::spawn(async move {
-            let _ = copy_bidirectional(&mut middle, &mut behind).await;
+            let stop = async { stalled.wait_for(|stalls| *stalls).await.is_ok() };
+            let stops = tokio::select! {
+                _ = copy_bidirectional(&mut middle, &mut behind) => false,
+                stops = stop => stops,
+            };
+            if stops {
+                // The ends stay open, and nothing passes.
+                std::future::pending::<()>().await;
+            }
         });
         self.0.relays.lock().unwrap().push(relay.abort_handle());
         self.0.accept.send(Ok(far)).unwrap();
@@ -72,6 +84,11 @@ impl Wire {
         for relay in self.0.relays.lock().unwrap().drain(..) {
             relay.abort();
         }
+    }
+
+    /// From now on nothing passes, as when the server is stopped: connections stay, and new ones are accepted.
+    pub(crate) fn stall(&self) {
+        self.0.stalls.send_replace(true);
     }
 
     /// Whether new connections are refused.
