@@ -3,6 +3,7 @@
 use bursar_client::{AcquireOptions, Client, Outcome, Permit, Session, Settled};
 use bursar_quota::Clock;
 use bursar_wire::v1;
+use tokio::time::timeout;
 
 use crate::support::{Act, Fake, TokioClock, client_of, config, ms, pair};
 
@@ -23,11 +24,12 @@ async fn rides(permit: Permit, first: &Fake, second: &Fake) {
     first.on_acquire(|_| Act::Hang);
     let clock = TokioClock::shared();
     let next = tokio::spawn(permit.settle_and_acquire(Outcome::lost(), options().max_wait(ms(20_000))));
-    let seen = second.until(|seen| !seen.settles.is_empty()).await;
+    let told = timeout(ms(60_000), second.until(|seen| !seen.settles.is_empty()));
+    let seen = told.await.expect("the second has the settlement");
     assert_eq!(clock.monotonic().as_millis(), 1_000, "as soon as it is late");
     assert_eq!((seen.settles[0].permit_id.as_str(), seen.outcomes()), (id.as_str(), vec!["lost"]));
     assert_eq!(seen.acquires.len(), 0, "the acquire may still be answered where it waits");
-    let next = next.await.unwrap();
+    let next = timeout(ms(60_000), next).await.expect("the second has the acquire").unwrap();
     assert_eq!(next.settled.map(|settlement| settlement.result), Some(Settled::Applied));
     let permit = next.permit.unwrap();
     let (asked, again) = (first.seen().acquires, second.seen().acquires);

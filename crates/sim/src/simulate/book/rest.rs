@@ -14,6 +14,10 @@ use crate::simulate::{
 /// So many workers use up what any of the scenarios' upstreams gives; of fewer no share of it is demanded.
 const ENOUGH: u16 = 12;
 
+/// So much of what the upstream offered may be used: a call at the very edge of the measured windows may count in one and not in the
+/// other.
+const EDGE: f64 = 1.001;
+
 /// One budget at rest: what the scripts say of it, and what is so.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rest<'a> {
@@ -232,7 +236,7 @@ impl Book {
             );
             self.violate(now, Invariant::Utilisation, text);
         }
-        if utilisation > 1.0 && least > 0.0 {
+        if utilisation > EDGE && least > 0.0 {
             let text =
                 format!("{utilisation:.5} of what the upstream would have accepted was, which cannot be");
             self.violate(now, Invariant::Utilisation, text);
