@@ -64,7 +64,7 @@ async fn an_acquire_that_only_waits_keeps_its_place_and_its_replica() {
     assert_eq!(next.permit.unwrap().detach(), "permit-1");
     assert_eq!((second.seen().settles.len(), second.seen().acquires.len()), (1, 0));
     first.on_acquire(|_| Act::Grant);
-    client.acquire(options()).await.unwrap().detach();
+    let _ = client.acquire(options()).await.unwrap().detach();
     assert_eq!(second.seen().acquires.len(), 0, "to wait is not to fail");
 }
 
@@ -76,7 +76,7 @@ async fn a_settlement_and_a_ride_that_nobody_else_takes_are_left_to_who_has_them
     first.on_acquire(|_| Act::GrantAfter(ms(60_000)));
     let next = permit.settle_and_acquire(Outcome::lost(), options().max_wait(ms(60_000))).await;
     assert_eq!(next.settled.map(|settlement| settlement.result), Some(Settled::Applied));
-    next.permit.unwrap().detach();
+    let _ = next.permit.unwrap().detach();
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn a_lone_replica_is_not_told_twice() {
     let permit = client.acquire(options()).await.unwrap();
     fake.on_acquire(|_| Act::GrantAfter(ms(8_000)));
     let next = permit.settle_and_acquire(Outcome::lost(), options()).await;
-    next.permit.unwrap().detach();
+    let _ = next.permit.unwrap().detach();
     assert_eq!(fake.seen().settles.len(), 1);
 }
 

@@ -92,7 +92,7 @@ async fn what_a_silent_replica_does_not_answer_is_asked_of_another_under_the_sam
     let (first, second) = (Fake::start(), Fake::start());
     let client = client_of(config(), &[&first, &second]);
     let session = client.session();
-    session.acquire(options()).await.unwrap().detach();
+    let _ = session.acquire(options()).await.unwrap().detach();
     first.on_acquire(|_| Act::Hang);
     let permit = session.acquire(options().max_wait(ms(1_000)).deadline(ms(20_000))).await.unwrap();
     let (hung, answered) = (first.seen().acquires, second.seen().acquires);
