@@ -125,6 +125,18 @@ fn in_a_sliding_window_a_reading_is_believed_for_a_window() {
     );
 }
 
+#[test]
+fn in_a_sliding_window_what_is_answered_late_weighs_from_then() {
+    let mut bench = bench(minute(1));
+    let lease = bench.take(1);
+    bench.now += 3000;
+    bench.settled(read(lease, says(0, None)));
+    bench.now = START + 62_900;
+    assert_eq!(bench.available(), 0, "it may have executed just before it was answered");
+    bench.now = START + 63_400;
+    assert_eq!(bench.available(), 1);
+}
+
 // === ends ===
 
 #[test]
