@@ -48,6 +48,10 @@ impl Book {
             let paused = ran.reply.paused_ms.get(at).copied().unwrap_or(0);
             let paused_until = (paused > 0).then(|| ran.by_store + Duration::from_millis(paused));
             let letters = ran.reply.settled.get(at).map_or(&[][..], Vec::as_slice);
+            if group.kind == SettleKind::Unclaimed && letters.contains(&Settled::Unknown) {
+                // What was given back before it was granted is remembered for a minute.
+                self.leases.insert((now + Duration::from_secs(62), group.lease), ());
+            }
             for (index, settled) in group.indexes.iter().zip(letters) {
                 if *settled == Settled::Applied {
                     self.settled(
