@@ -307,7 +307,7 @@ impl BudgetSpec {
         let by = |fits: Fit, is_so: &dyn Fn(&usize) -> bool| {
             only(fit.iter().copied().filter(|i| is_so(i)).collect()).map(|found| (found, fits))
         };
-        by(Fit::Both, &|i| same_capacity(i) && same_window(i))
+        by(Fit::WindowAndCapacity, &|i| same_capacity(i) && same_window(i))
             .or_else(|| by(Fit::Window, &same_window))
             .or_else(|| by(Fit::Capacity, &same_capacity))
             .or_else(|| by(Fit::Only, &|_| true))
@@ -336,7 +336,7 @@ impl BudgetSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
     Name,
-    Both,
+    WindowAndCapacity,
     Window,
     Capacity,
     Only,
