@@ -18,7 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at', 'aloof_till', 'lag', 'lag_before', 'lag_from',
+  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -28,8 +28,10 @@ local SHARP = 1 / 16
 local STEADY = 1 / 4
 -- Of N/W, what a paced limit lets out; and what is left of it after a refusal that no smaller burst explains.
 local PACE, SLOWER, LEAST_PACE = 0.97, 0.9, 0.01
--- A slowed pace is tried so much faster after PATIENCE windows without a refusal, and from then on every window. A refusal
--- ends that, and doubles the patience.
+-- So much of a call is kept beside the burst, so that what is asked for a little late is not lost.
+local LATE = 1 / 8
+-- A slowed pace is tried so much faster, and a burst twice as large, after PATIENCE windows without a refusal, and from then on
+-- every window. A refusal ends that, and doubles the patience.
 local FASTER, PATIENCE, MOST_PATIENCE = 1.25, 32, 512
 -- Refusals while something remains take a limit down when they come again within so much of a window, and the first time
 -- refused so many at once.
@@ -77,24 +79,24 @@ function ladder.remember(state, limit, s)
     return
   end
   slots.add(state, limit, 'shadow', math.ceil((s.moment + limit.window) / limit.slot), s.charge, {})
-  local age = limit.now - (limit.lag_from or limit.now)
-  if not limit.lag_from or age >= limit.window then
-    limit.lag_before = age < 2 * limit.window and limit.lag or nil
-    limit.lag, limit.lag_from = 0, limit.now
+  local age = limit.now - (limit.late_from or limit.now)
+  if not limit.late_from or age >= limit.window then
+    limit.late_before = age < 2 * limit.window and limit.late or nil
+    limit.late, limit.late_from = 0, limit.now
   end
-  limit.lag = math.max(limit.lag, s.moment - s.granted_at)
+  limit.late = math.max(limit.late, s.moment - s.granted_at)
 end
 
 local function forget(state, limit)
   slots.clear(state, limit, 'shadow')
-  limit.lag, limit.lag_before, limit.lag_from = nil, nil, nil
+  limit.late, limit.late_before, limit.late_from = nil, nil, nil
 end
 
 -- Of what is remembered, what a rolling window cannot have forgotten now, however early it executed, less what was settled
 -- since the grant of `s`.
 local function certainly(state, limit, s, now)
-  local lag = math.max(limit.lag or 0, limit.lag_before or 0)
-  local from, cost_of_all = math.ceil((now + lag) / limit.slot), 0
+  local late = math.max(limit.late or 0, limit.late_before or 0)
+  local from, cost_of_all = math.ceil((now + late) / limit.slot), 0
   for k, cost in slots.walk(state, limit, 'shadow') do
     if k > from then
       cost_of_all = cost_of_all + cost
@@ -362,20 +364,17 @@ function ladder.advance(limit, now)
   end
   limit.level = limit.level + (now - limit.level_at) * limit.pace * limit.n / limit.window
   limit.level_at = now
-  if limit.level >= limit.burst then
-    limit.level = limit.burst
-    -- ## the burst was there and did no harm for a window => twice the burst, below what was refused once
-    local since = math.max(limit.strike_at or 0, limit.paced_since or 0)
-    if now - since >= limit.window and limit.burst * 2 < (limit.burst_most or limit.n / 4) then
-      limit.burst, limit.paced_since = limit.burst * 2, now
+  -- ## without a refusal for long => a little faster; at full pace twice the burst, below what was refused once
+  local since = math.max(limit.strike_at or 0, limit.paced_since or 0, limit.raised_at or 0)
+  local patience = limit.raised_at and 1 or limit.patience or PATIENCE
+  local is_due = now - since >= patience * limit.window
+  if limit.level >= limit.burst + LATE then
+    limit.level = limit.burst + LATE
+    if is_due and limit.pace >= PACE and limit.burst * 2 < (limit.burst_most or limit.n / 4) then
+      limit.burst, limit.raised_at = limit.burst * 2, now
     end
-  elseif limit.pace < PACE then
-    -- ## slowed, and used without a refusal for long => a little faster: what refused may have been a bad hour
-    local since = math.max(limit.strike_at or 0, limit.paced_since or 0, limit.raised_at or 0)
-    local patience = limit.raised_at and 1 or limit.patience or PATIENCE
-    if now - since >= patience * limit.window then
-      limit.pace, limit.raised_at = math.min(PACE, limit.pace * FASTER), now
-    end
+  elseif is_due and limit.pace < PACE then
+    limit.pace, limit.raised_at = math.min(PACE, limit.pace * FASTER), now
   end
 end
 

@@ -3,6 +3,7 @@
 
 mod contracts;
 mod globals;
+mod records;
 mod rules;
 mod tokens;
 
