@@ -12,8 +12,8 @@ use super::{
     },
 };
 use crate::simulate::plan::{
-    BudgetPlan, Change, ClassPlan, CostPlan, Expectation, Fault, FaultEvent, FaultPlan, Foreign, Load, Noise,
-    ReplicaPlan, RetryAfter, RuleKind, RulePlan, Scenario, Secondary, Sizes, SlotsPlan, Style,
+    BudgetPlan, Change, ClassPlan, CostPlan, Expectation, Fault, FaultEvent, FaultPlan, Foreign, Load,
+    Millis, Noise, ReplicaPlan, RetryAfter, RuleKind, RulePlan, Scenario, Secondary, Sizes, SlotsPlan, Style,
 };
 
 /// What a world is like beyond its plan: what may be claimed of it.
@@ -306,11 +306,43 @@ fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
         refused_most: most,
         refused_per_window_most: None,
         epochs_most: None,
-        utilisation_least: 0.0,
+        utilisation_least: utilisation_least(it, scenario, run),
         jain_least: 0.0,
         bounded_at_rest: it.is_true,
         exact_at_rest: it.is_calm,
         charges_exact: true,
         wait_bound: is_bounded.then_some(bound * 2),
     }
+}
+
+/// What must be used at least of the one limit of a calm world where the callers want, and may make, twice as much all the time: two
+/// windows may be lost until it is known how they lie, and a call may weigh for as long as it takes longer than its window. Nothing
+/// anywhere else.
+fn utilisation_least(it: &World, scenario: &Scenario, run: &Run) -> f64 {
+    let (budget, load) = (&scenario.budgets[0], &scenario.load);
+    let is_one = scenario.budgets.len() == 1 && budget.upstream.rules.len() == 1;
+    if !it.is_calm || !is_one || !load.spikes.is_empty() {
+        return 0.0;
+    }
+    let of = |times: &Millis| Duration::from_millis(*times.end());
+    let network = &scenario.network;
+    let regions = || network.replicas.iter();
+    let near =
+        regions().map(|region| of(&region.worker_replica)).max().unwrap_or(of(&network.worker_replica));
+    let store = regions().map(|region| of(&region.replica_store)).max().unwrap_or(of(&network.replica_store));
+    // There and back: what a call takes in all, with its settlement, and what of that holds a slot.
+    let held = of(&load.service) + (of(&network.worker_upstream) + near + store) * 2;
+    let cycle = held + of(&load.think) + (near + store) * 2;
+    let makes =
+        |callers: u64, each: Duration| callers * ms_of(it.window) / ms_of(each).max(1) >= it.capacity * 2;
+    let slots = budget.upstream.slots.is_none_or(|slots| makes(slots.capacity, held + slots.linger));
+    if !makes(u64::from(run.workers), cycle) || !slots {
+        return 0.0;
+    }
+    let known = 1.0 - 2.0 / f64::from(scenario.windows);
+    known * it.window.as_secs_f64() / (it.window + cycle).as_secs_f64()
+}
+
+fn ms_of(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
