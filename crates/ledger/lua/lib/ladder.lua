@@ -308,19 +308,46 @@ function ladder.excuses(limit, s, now)
   return is_first
 end
 
+-- Whether this refusal, with something left, shows that calls went too fast. One that is refused is bad luck; many at once, and
+-- soon again, are not, nor are some in a row with hardly a call between.
+local function is_too_fast(limit, is_in_a_row, now)
+  local again = limit.strike_at and now - limit.strike_at < STRIKES_WITHIN * limit.window
+  again = again and limit.strikes >= LEAST_STRIKES
+  local is_close = is_in_a_row and limit.granted - (limit.granted_struck or 0) <= limit.n * CLOSE
+  limit.granted_struck, limit.close = limit.granted, is_close and (limit.close or 0) + 1 or nil
+  return again or (limit.close or 0) >= LEAST_CLOSE
+end
+
+-- ## paced => sliding: spreading does not help; what refuses, with something left, is not this limit.
+local function give_up(limit, now)
+  step_to(limit, SLIDING)
+  limit.aloof = math.min(MOST_ALOOF, limit.aloof and 2 * limit.aloof or ALOOF)
+  limit.aloof_till = now + limit.aloof * limit.window
+end
+
+-- A paced limit lets out half of what it did at once, or goes slower.
+local function slow(limit, is_in_a_row)
+  limit.vain = is_in_a_row and limit.burst == 1 and (limit.vain or 0) + 1 or nil
+  if limit.burst > 1 then
+    limit.burst_most = limit.burst
+    limit.burst = math.floor(limit.burst / 2)
+  else
+    limit.pace = math.max(LEAST_PACE, limit.pace * SLOWER)
+  end
+  if limit.raised_at then
+    limit.patience, limit.raised_at = math.min(MOST_PATIENCE, 2 * (limit.patience or PATIENCE)), nil
+  end
+  limit.level = math.min(limit.level, 0)
+end
+
 -- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil.
 function ladder.refuse(state, limit, s, remaining, now)
   if s.granted_at <= (limit.strike_at or 0) then
     limit.strikes = (limit.strikes or 0) + 1
     return
   end
-  -- One that is refused is bad luck; many at once, and soon again, went too fast.
-  local again = limit.strike_at and now - limit.strike_at < STRIKES_WITHIN * limit.window
-  again = again and limit.strikes >= LEAST_STRIKES
   local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
-  local is_close = is_in_a_row and limit.granted - (limit.granted_struck or 0) <= limit.n * CLOSE
-  limit.granted_struck, limit.close = limit.granted, is_close and (limit.close or 0) + 1 or nil
-  again = again or (limit.close or 0) >= LEAST_CLOSE
+  local again = is_too_fast(limit, is_in_a_row, now)
   if remaining ~= 0 and now < (limit.aloof_till or now) then
     return
   end
@@ -331,22 +358,9 @@ function ladder.refuse(state, limit, s, remaining, now)
   end
   local is_in_vain = remaining and is_in_a_row and (limit.vain or 0) >= VAIN
   if limit.on == PACED and remaining ~= 0 and is_in_vain and limit.burst == 1 then
-    -- ## paced => sliding: spreading does not help; what refuses, with something left, is not this limit.
-    step_to(limit, SLIDING)
-    limit.aloof = math.min(MOST_ALOOF, limit.aloof and 2 * limit.aloof or ALOOF)
-    limit.aloof_till = now + limit.aloof * limit.window
+    give_up(limit, now)
   elseif limit.on == PACED then
-    limit.vain = is_in_a_row and limit.burst == 1 and (limit.vain or 0) + 1 or nil
-    if limit.burst > 1 then
-      limit.burst_most = limit.burst
-      limit.burst = math.floor(limit.burst / 2)
-    else
-      limit.pace = math.max(LEAST_PACE, limit.pace * SLOWER)
-    end
-    if limit.raised_at then
-      limit.patience, limit.raised_at = math.min(MOST_PATIENCE, 2 * (limit.patience or PATIENCE)), nil
-    end
-    limit.level = math.min(limit.level, 0)
+    slow(limit, is_in_a_row)
   elseif remaining == 0 and limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   elseif remaining == 0 or again then
