@@ -91,6 +91,18 @@ pub(crate) fn find(
     Err(Trouble::Missing(format!("no Redis or Valkey server: {}", tried.join("; "))))
 }
 
+/// Every server that comes as a wheel and runs here, and why the others do not.
+pub(crate) fn others(workspace: &Workspace, console: &Console) -> (Vec<Server>, Vec<String>) {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for program in package::all_wheels(workspace, console) {
+        match program.and_then(|program| identify(console, Source::Wheel, program)) {
+            Ok(server) => found.push(server),
+            Err(why) => missing.push(why),
+        }
+    }
+    (found, missing)
+}
+
 /// Runs it once, to see that it can, and which version it is.
 fn identify(console: &Console, source: Source, program: PathBuf) -> Result<Server, String> {
     let version = Run::new(console, &program).arg("--version").capture();

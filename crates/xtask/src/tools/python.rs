@@ -79,9 +79,13 @@ impl Venv {
         self.folder.join("bin").join(name)
     }
 
-    /// A program of this name anywhere among the installed packages.
-    pub(crate) fn packaged(&self, name: &str) -> Option<PathBuf> {
-        find(&self.folder.join("lib"), name, 8)
+    /// A program of this name anywhere in what a wheel brought.
+    pub(crate) fn packaged(&self, wheel: &Wheel, name: &str) -> Option<PathBuf> {
+        let folder = wheel.package.replace('-', "_");
+        let versions = std::fs::read_dir(self.folder.join("lib")).ok()?.flatten();
+        versions
+            .map(|version| version.path().join("site-packages").join(&folder))
+            .find_map(|folder| find(&folder, name, 6))
     }
 }
 
