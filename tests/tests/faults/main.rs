@@ -5,11 +5,13 @@
 //! Each prints a row of what it cost: `cargo test -p bursar-tests --test faults -- --nocapture`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it cannot go on")]
 
+mod answers;
 mod cluster;
 mod network;
 mod processes;
 mod sentinel;
 mod store;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,14 +21,45 @@ use tokio::time::sleep;
 /// Longer than a permit lives (5 s), than it may be sent (2 s), and than a replica tries one call of its store (5 s).
 const LONGER_THAN_THE_DEADLINES: Duration = Duration::from_millis(6500);
 
-/// The longest from a fault's end to the next grant where the store has lost nothing: a try that is under way gives up
-/// (1 s), the rest between tries (0.75 s), and, where the window is used up, its end (3 s). As much again for a busy machine.
-const GOES_ON: Duration = Duration::from_secs(10);
+/// How soon after a fault's end the next permit is granted, at most: what its steps add up to, and 1 s or more for a machine that
+/// others use as well.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    /// Where the store has lost nothing.
+    kept: Duration,
+    /// Where it has; `None`: it cannot have.
+    lost: Option<Duration>,
+}
 
-/// The longest where it has: the budget is declared again (1 s, if it is gone as well), and slots that were forgotten wait
-/// until the longest deadline of a permit has passed (5 s); on top what it takes to find the store again (3 s). As much again
-/// for a busy machine.
-const LEARNS_AGAIN: Duration = Duration::from_secs(18);
+impl Bound {
+    const fn kept(ms: u64) -> Self {
+        Self { kept: Duration::from_millis(ms), lost: None }
+    }
+
+    /// The same, of a store that may have lost its last writes: slots that were forgotten wait until the longest deadline of a
+    /// permit has passed (5 s), and a budget that is gone as well is declared again (1 s). 3 s for a busy machine.
+    const fn or_learns(self) -> Self {
+        Self { kept: self.kept, lost: Some(Duration::from_millis(9000)) }
+    }
+}
+
+/// Others go on, or what was slow is not any more: the window may be used up (3 s).
+const OTHERS_GO_ON: Bound = Bound::kept(4000);
+
+/// The store is back after longer than a window: a try that is under way gives up (1 s), then the rest between tries (0.75 s).
+const STORE_IS_BACK: Bound = Bound::kept(3000);
+
+/// The same where some commits passed meanwhile, so that the window may be used up (3 s).
+const STORE_IS_ALL_THERE: Bound = Bound::kept(6000);
+
+/// A cluster has another master for the slots, which replicas ask for all the time: tries are half a second apart at most.
+const ELECTED: Bound = Bound::kept(1000).or_learns();
+
+/// The same behind sentinels, who name it only after they have told it: a try to connect that is under way (3.5 s).
+const PROMOTED: Bound = Bound::kept(4500).or_learns();
+
+/// The store has forgotten what happened last, or everything.
+const FORGOT: Bound = Bound::kept(9000).or_learns();
 
 /// The longest for what is no subject of a test.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,11 +77,10 @@ async fn lasts(world: &World, span: Duration) -> (Duration, Duration) {
 }
 
 /// Waits for the first permit after the heal within its bound and for two windows' worth more, and ends it all.
-async fn judged(world: World, fault: &str, (began, healed): (Duration, Duration), forgot: bool) -> Report {
-    let bound = if forgot { LEARNS_AGAIN } else { GOES_ON };
-    world.granted_after(healed, 1, bound).await;
+async fn judged(world: World, fault: &str, (began, healed): (Duration, Duration), bound: Bound) -> Report {
+    world.granted_after(healed, 1, bound.lost.unwrap_or(bound.kept)).await;
     world.granted_after(healed, 700, PATIENCE).await;
-    let report = world.finish(fault, began, healed, forgot).await;
+    let report = world.finish(fault, (began, healed), bound.kept, bound.lost).await;
     report.judge();
     report
 }

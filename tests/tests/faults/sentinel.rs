@@ -6,10 +6,10 @@ use bursar_ledger::testing::RedisSentinel;
 use bursar_tests::{Setup, World};
 use tokio::time::{sleep, timeout};
 
-use crate::{PATIENCE, go_on, judged, thrice};
+use crate::{FORGOT, PATIENCE, PROMOTED, go_on, judged, thrice};
 
 /// Ends the master, and waits until the other server is one: when that began and ended.
-async fn killed(world: &World, sentinel: &mut RedisSentinel) -> (Duration, Duration) {
+pub(crate) async fn killed(world: &World, sentinel: &mut RedisSentinel) -> (Duration, Duration) {
     let began = world.now();
     sentinel.servers_mut()[0].kill();
     let elected = async {
@@ -28,7 +28,7 @@ async fn the_master_is_killed() {
     go_on(&world, 300).await;
     let fault = killed(&world, &mut sentinel).await;
     // Replication is asynchronous: its last writes may be lost.
-    let report = judged(world, "master killed, Sentinel", fault, true).await;
+    let report = judged(world, "master killed, Sentinel", fault, PROMOTED).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -42,6 +42,6 @@ async fn a_replica_that_missed_the_last_writes_becomes_master() {
     sentinel.servers()[0].command(&["CLIENT", "KILL", "TYPE", "replica"]);
     go_on(&world, 100).await;
     let fault = killed(&world, &mut sentinel).await;
-    let report = judged(world, "a stale replica promoted, Sentinel", fault, true).await;
+    let report = judged(world, "a stale replica promoted, Sentinel", fault, FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }
