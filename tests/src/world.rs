@@ -247,8 +247,8 @@ impl World {
     }
 
     /// Ends the fleet, and waits until nothing is out: at most as long as a permit lives, and 2 s. `healed` is when the fault
-    /// was over; by `bound` the fleet had to go on, where the store may have lost something (`or_learns`) and did, by that. Then
-    /// its counts may have begun anew.
+    /// was over, `bound` how long from then to the next grant at most; `forgot`: the store may have lost something, so that its
+    /// counts may have begun anew.
     ///
     /// # Panics
     /// If the fleet does not end.
@@ -257,7 +257,7 @@ impl World {
         fault: &str,
         (began, healed): (Duration, Duration),
         bound: Duration,
-        or_learns: Option<Duration>,
+        forgot: bool,
     ) -> Report {
         let counts = self.book.counts();
         let resumed = self.book.first_after(healed).map_or(Duration::MAX, |first| first - healed);
@@ -276,8 +276,6 @@ impl World {
             timeout(PATIENCE, client.settled()).await.expect("what is dropped is settled");
         }
         let snapshot = self.at_rest().await;
-        let told = self.book.counts().grants.len() as u64;
-        let bound = or_learns.filter(|_| snapshot.granted < told).unwrap_or(bound);
         let truth = self.upstream.truth();
         let counted = truth.token(&token_label(TOKEN)).expect("the fleet has called");
         let now = self.replicas.iter().map(Replica::resident_kib);
@@ -290,7 +288,7 @@ impl World {
             failures: counts.texts.clone(),
             refused: counts.refused,
             unsettled: counts.unsettled,
-            lost: or_learns.is_none().then_some(lost),
+            lost: (!forgot).then_some(lost),
             doubled: counts.doubled,
             gap_before: longest(before()),
             gap: longest(counts.grants.iter().copied()),

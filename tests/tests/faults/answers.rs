@@ -70,5 +70,5 @@ async fn of_a_call_over_a_session() {
 async fn of_all_that_a_busy_replica_serves() {
     // All slots may be held by permits that nobody was told of, and those who have them wait behind others at the replica that
     // they turn to: until the deadline (5 s).
-    lost(Setup::default(), "answers lost, their replica killed", Bound::kept(8000)).await;
+    lost(Setup::default(), "answers lost, their replica killed", Bound::ms(8000)).await;
 }

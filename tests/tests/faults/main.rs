@@ -15,6 +15,8 @@ mod tls;
 
 use std::time::Duration;
 
+use bursar_ledger::testing::RedisServer;
+use bursar_quota::{Clock as _, SystemClock};
 use bursar_tests::{Report, World};
 use tokio::time::sleep;
 
@@ -25,41 +27,36 @@ const LONGER_THAN_THE_DEADLINES: Duration = Duration::from_millis(6500);
 /// others use as well.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
-    /// Where the store has lost nothing.
-    kept: Duration,
-    /// Where it has; `None`: it cannot have.
-    lost: Option<Duration>,
+    within: Duration,
+    /// Whether the store may have lost something; then its counts say nothing.
+    forgot: bool,
 }
 
 impl Bound {
-    const fn kept(ms: u64) -> Self {
-        Self { kept: Duration::from_millis(ms), lost: None }
-    }
-
-    /// The same, of a store that may have lost its last writes: slots that were forgotten wait until the longest deadline of a
-    /// permit has passed (5 s), and a budget that is gone as well is declared again (1 s). 3 s for a busy machine.
-    const fn or_learns(self) -> Self {
-        Self { kept: self.kept, lost: Some(Duration::from_millis(9000)) }
+    const fn ms(ms: u64) -> Self {
+        Self { within: Duration::from_millis(ms), forgot: false }
     }
 }
 
 /// Others go on, or what was slow is not any more: the window may be used up (3 s).
-const OTHERS_GO_ON: Bound = Bound::kept(4000);
+const OTHERS_GO_ON: Bound = Bound::ms(4000);
 
 /// The store is back after longer than a window: a try that is under way gives up (1 s), then the rest between tries (0.75 s).
-const STORE_IS_BACK: Bound = Bound::kept(3000);
+const STORE_IS_BACK: Bound = Bound::ms(3000);
 
 /// The same where some commits passed meanwhile, so that the window may be used up (3 s).
-const STORE_IS_ALL_THERE: Bound = Bound::kept(6000);
+const STORE_IS_ALL_THERE: Bound = Bound::ms(6000);
 
 /// A cluster has another master for the slots, which replicas ask for all the time: tries are half a second apart at most.
-const ELECTED: Bound = Bound::kept(1000).or_learns();
+const ELECTED: Bound = Bound::ms(1000);
 
 /// The same behind sentinels, who name it only after they have told it: a try to connect that is under way (3.5 s).
-const PROMOTED: Bound = Bound::kept(4500).or_learns();
+const PROMOTED: Bound = Bound::ms(4500);
 
-/// The store has forgotten what happened last, or everything.
-const FORGOT: Bound = Bound::kept(9000).or_learns();
+/// The store has forgotten what happened last, or everything: slots that were forgotten wait until the longest deadline of a
+/// permit has passed (5 s), and a budget that is gone as well is declared again (1 s). Or it may have: a master that is killed
+/// while it is written to takes with it what its replica does not have yet.
+const FORGOT: Bound = Bound { within: Duration::from_millis(9000), forgot: true };
 
 /// The longest for what is no subject of a test.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,6 +64,29 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Lets the fleet go on until it has so many permits more.
 async fn go_on(world: &World, permits: usize) {
     world.granted_after(world.now(), permits, PATIENCE).await;
+}
+
+/// How a master is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Killed {
+    /// While it is written to.
+    Writing,
+    /// Once its replica has all that it was told, and nobody was told of more.
+    Whole,
+}
+
+impl Killed {
+    /// Kills it so.
+    fn kill(self, master: &mut RedisServer, offset: impl Fn() -> u64) {
+        if self == Self::Whole {
+            master.pause_writes(PATIENCE);
+            let clock = SystemClock::new();
+            while offset() < master.replication_offset() {
+                assert!(clock.monotonic() < PATIENCE, "the replica does not follow");
+            }
+        }
+        master.kill();
+    }
 }
 
 /// A fault that lasts: from when to when. Neither begins nor heals anything by itself.
@@ -78,9 +98,9 @@ async fn lasts(world: &World, span: Duration) -> (Duration, Duration) {
 
 /// Waits for the first permit after the heal within its bound and for two windows' worth more, and ends it all.
 async fn judged(world: World, fault: &str, (began, healed): (Duration, Duration), bound: Bound) -> Report {
-    world.granted_after(healed, 1, bound.lost.unwrap_or(bound.kept)).await;
+    world.granted_after(healed, 1, bound.within).await;
     world.granted_after(healed, 700, PATIENCE).await;
-    let report = world.finish(fault, (began, healed), bound.kept, bound.lost).await;
+    let report = world.finish(fault, (began, healed), bound.within, bound.forgot).await;
     report.judge();
     report
 }

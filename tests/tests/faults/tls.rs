@@ -7,8 +7,8 @@ use bursar_tests::{Cut, FaultProxy, Replica, Setup, World};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    ELECTED, FORGOT, LONGER_THAN_THE_DEADLINES, PATIENCE, PROMOTED, STORE_IS_ALL_THERE, STORE_IS_BACK,
-    cluster, go_on, judged, lasts, sentinel, thrice,
+    ELECTED, FORGOT, Killed, LONGER_THAN_THE_DEADLINES, PATIENCE, PROMOTED, STORE_IS_ALL_THERE,
+    STORE_IS_BACK, cluster, go_on, judged, lasts, sentinel, thrice,
 };
 
 fn setup(certificates: &Certificates) -> Setup {
@@ -107,7 +107,7 @@ async fn the_master_behind_sentinels_is_killed() {
     let mut sentinels = RedisSentinel::start_as(&servers, 3);
     let world = World::start(&thrice(&sentinels.url()), setup(&certificates)).await;
     go_on(&world, 300).await;
-    let fault = sentinel::killed(&world, &mut sentinels).await;
+    let fault = sentinel::killed(&world, &mut sentinels, Killed::Whole).await;
     let report = judged(world, "TLS: master killed, Sentinel", fault, PROMOTED).await;
     assert_eq!(report.failed, 0, "{report}");
 }
@@ -119,7 +119,7 @@ async fn the_master_of_a_cluster_is_killed() {
     let mut nodes = RedisCluster::start_replicated_as(&servers, 1500);
     let world = World::start(&thrice(&nodes.url()), setup(&certificates)).await;
     go_on(&world, 300).await;
-    let fault = cluster::killed(&world, &mut nodes).await;
+    let fault = cluster::killed(&world, &mut nodes, Killed::Whole).await;
     let report = judged(world, "TLS: master killed, Cluster", fault, ELECTED).await;
     assert_eq!(report.failed, 0, "{report}");
 }

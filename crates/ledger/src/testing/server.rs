@@ -139,6 +139,20 @@ impl RedisServer {
         self.command(&["CONFIG", "SET", "tls-cert-file", &path.display().to_string()]);
     }
 
+    /// Lets all who would write wait, for so long; what was written goes on to replicas.
+    pub fn pause_writes(&self, span: std::time::Duration) {
+        self.command(&["CLIENT", "PAUSE", &span.as_millis().to_string(), "WRITE"]);
+    }
+
+    /// How much of the stream of writes it has: a master, or a replica of its master's.
+    pub fn replication_offset(&self) -> u64 {
+        let Value::BulkString(info) = self.command(&["INFO", "replication"]) else { return 0 };
+        let info = String::from_utf8_lossy(&info);
+        let of =
+            |key: &str| info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.parse().ok());
+        of("slave_repl_offset").or_else(|| of("master_repl_offset")).unwrap_or_default()
+    }
+
     /// Ends all connections of clients.
     pub fn hang_up(&self) {
         for kind in ["normal", "pubsub"] {
