@@ -106,8 +106,32 @@ impl Replica {
             tries += 1;
         };
         assert!(status.success(), "it ended with {status}");
+        self.revive();
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn crash(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on its address, once it has ended.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn revive(&mut self) {
         let grpc = self.uri.trim_start_matches("http://").to_owned();
         *self = Self::launch(&self.store.clone(), std::mem::take(&mut self.arguments), &grpc);
+    }
+
+    /// The sum of its metrics whose lines begin so; zero if there are none.
+    ///
+    /// # Panics
+    /// If its admin port does not answer.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let page = self.page("/metrics").await;
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok());
+        page.lines().filter(|line| line.starts_with(name)).filter_map(value).sum()
     }
 
     /// What its admin port answers, with the head.
@@ -152,7 +176,6 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.crash();
     }
 }

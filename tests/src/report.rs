@@ -33,6 +33,8 @@ pub struct Report {
     pub gap: Duration,
     /// From the fault's end to the first grant after it.
     pub resumed: Duration,
+    /// The longest that this may take.
+    pub bound: Duration,
     /// The longest that a worker waited for a permit, failures in between included.
     pub longest_wait: Duration,
     /// What is out once all workers have ended and every permit's deadline has passed.
@@ -45,10 +47,11 @@ impl Report {
     /// Prints it, and asserts what must hold whatever went wrong.
     ///
     /// # Panics
-    /// If the upstream refused a call, a permit was given twice, something stays out, or memory grew.
+    /// If the upstream refused a call, the fleet went on later than it may, a permit was given twice, something stays out, or memory grew.
     pub fn judge(&self) {
         let _ = write!(std::io::stderr(), "{self}");
         assert_eq!(self.refused_upstream, 0, "the upstream refused calls that held permits\n{self}");
+        assert!(self.resumed <= self.bound, "the fleet went on too late\n{self}");
         assert_eq!(self.doubled, 0, "permits were given twice\n{self}");
         assert_eq!(self.out, 0, "slots are lost\n{self}");
         assert!(matches!(self.lost, None | Some(0)), "permits were left to their deadlines\n{self}");
@@ -58,7 +61,7 @@ impl Report {
     }
 }
 
-const HEAD: [&str; 14] = [
+const HEAD: [&str; 15] = [
     "fault",
     "accepted",
     "refused upstream",
@@ -70,6 +73,7 @@ const HEAD: [&str; 14] = [
     "gap before",
     "gap",
     "resumed",
+    "bound",
     "longest wait",
     "out",
     "memory MiB",
@@ -93,6 +97,7 @@ impl fmt::Display for Report {
             ms(self.gap_before),
             ms(self.gap),
             ms(self.resumed),
+            ms(self.bound),
             ms(self.longest_wait),
             self.out.to_string(),
             memory.collect::<Vec<_>>().join(" "),

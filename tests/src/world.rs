@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_client::{Client, ClientConfig};
+use bursar_ledger::RedisTls;
 use bursar_quota::{BudgetName, BudgetSnapshot, BudgetSpec, SystemClock};
 use bursar_sim::{
     fleet::{Counters, FleetConfig, FleetError, FleetSnapshot, through_bursar},
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     fleet::{Asker, Book, Noted},
     process::Replica,
+    proxy::FaultProxy,
     report::Report,
 };
 
@@ -31,16 +33,21 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// How often what is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What a world is like. Three fifths of the workers share sessions, the others make a
-/// call an acquire.
+/// What a world is like.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// Workers, each without pause.
     pub workers: u64,
+    /// Of each five workers so many make a call an acquire; the others share sessions.
+    pub unary: u64,
+    /// Whether there is a proxy between the fleet and each replica: [`World::ways`].
+    pub proxied: bool,
     /// How long a worker waits in Bursar.
     pub max_wait: Duration,
     /// The upstream.
     pub upstream: UpstreamConfig,
+    /// Files for TLS to the store.
+    pub store_tls: RedisTls,
     /// Further arguments of the replicas.
     pub arguments: Vec<&'static str>,
 }
@@ -49,6 +56,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             workers: 24,
+            unary: 2,
+            proxied: false,
             max_wait: Duration::from_secs(20),
             // 450 a window of 3 s, 6 at once: a fleet that asks without pause would use up more of either, so that an
             // account that is forgotten shows as a refusal.
@@ -58,6 +67,7 @@ impl Default for Setup {
                 concurrency: Some(6),
                 ..UpstreamConfig::new(VendorProfile::Autotask)
             },
+            store_tls: RedisTls::default(),
             arguments: Vec::new(),
         }
     }
@@ -67,6 +77,8 @@ impl Default for Setup {
 pub struct World {
     /// The replicas.
     pub replicas: Vec<Replica>,
+    /// The proxies between the fleet and them, in their order; none unless the setup says so.
+    pub ways: Vec<FaultProxy>,
     /// What the fleet was given.
     pub book: Arc<Book>,
     budget: BudgetName,
@@ -92,7 +104,13 @@ impl World {
         let spec = setup.upstream.budget(budget.clone()).expect("a budget");
         let folder = TempDir::new().expect("a temporary folder can be made");
         let config = folder.path().join("bursar.yaml");
-        let text = serde_json::json!({ "budgets": [spec] }).to_string();
+        let RedisTls { ca_file, cert_file, key_file } = &setup.store_tls;
+        let files = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
+        let tls: serde_json::Map<_, _> = files
+            .into_iter()
+            .filter_map(|(key, path)| Some((key.to_owned(), path.as_ref()?.to_str()?.into())))
+            .collect();
+        let text = serde_json::json!({ "budgets": [spec], "store": { "tls": tls } }).to_string();
         std::fs::write(&config, text).expect("the temporary folder can be written");
         let mut arguments = vec!["--config", config.to_str().expect("a path of Unicode")];
         arguments.extend(&setup.arguments);
@@ -106,7 +124,13 @@ impl World {
         let serving = tokio::spawn(async move {
             let _ = served.serve(listener, ended.cancelled_owned()).await;
         });
+        let mut ways = Vec::new();
+        for replica in replicas.iter().filter(|_| setup.proxied) {
+            let address = replica.uri.trim_start_matches("http://");
+            ways.push(FaultProxy::start(address.parse().expect("an address")).await);
+        }
         let mut world = Self {
+            ways,
             clients: Vec::new(),
             memory_kib: Vec::new(),
             book: Arc::default(),
@@ -143,7 +167,7 @@ impl World {
 
     /// Sends the workers: over as many clients as there are replicas, each of which begins with another one.
     fn send(&mut self, setup: &Setup, url: &str) {
-        let mut endpoints: Vec<_> = self.replicas.iter().map(|replica| replica.uri.clone()).collect();
+        let mut endpoints = self.endpoints();
         for seed in 0..self.replicas.len() {
             let mut config = ClientConfig::new(String::new());
             config.endpoints = endpoints.clone();
@@ -155,9 +179,10 @@ impl World {
         let sessions: Vec<_> = self.clients.iter().map(Client::session).collect();
         let ways = self.clients.iter().zip(&sessions).cycle();
         for (number, (client, session)) in (0..setup.workers).zip(ways) {
-            let asker = match number % 5 {
-                0 | 1 => Asker::Unary(client.clone()),
-                _ => Asker::Session(session.clone()),
+            let asker = if number % 5 < setup.unary {
+                Asker::Unary(client.clone())
+            } else {
+                Asker::Session(session.clone())
             };
             let config = FleetConfig {
                 budget: BUDGET.to_owned(),
@@ -170,6 +195,19 @@ impl World {
             self.fleet
                 .push(tokio::spawn(async move { through_bursar(broker, &url, config, counters, end).await }));
         }
+    }
+
+    /// Where the replicas are asked: through their proxies, if there are any.
+    pub fn endpoints(&self) -> Vec<String> {
+        match self.ways.as_slice() {
+            [] => self.replicas.iter().map(|replica| replica.uri.clone()).collect(),
+            ways => ways.iter().map(|way| format!("http://{}", way.address())).collect(),
+        }
+    }
+
+    /// The name of the budget.
+    pub fn budget(&self) -> &BudgetName {
+        &self.budget
     }
 
     /// Now, by the clock of [`Self::book`].
@@ -208,12 +246,19 @@ impl World {
         None
     }
 
-    /// Ends the fleet, and waits until nothing is out: at most as long as a permit lives, and 2 s. `healed` is when the
-    /// fault was over, `forgot` says that the store's counts begin anew with it.
+    /// Ends the fleet, and waits until nothing is out: at most as long as a permit lives, and 2 s. `healed` is when the fault
+    /// was over, `bound` how long from then to the next grant at most; `forgot`: the store may have lost something, so that its
+    /// counts may have begun anew.
     ///
     /// # Panics
     /// If the fleet does not end.
-    pub async fn finish(mut self, fault: &str, began: Duration, healed: Duration, forgot: bool) -> Report {
+    pub async fn finish(
+        mut self,
+        fault: &str,
+        (began, healed): (Duration, Duration),
+        bound: Duration,
+        forgot: bool,
+    ) -> Report {
         let counts = self.book.counts();
         let resumed = self.book.first_after(healed).map_or(Duration::MAX, |first| first - healed);
         // What the fault left behind has passed its deadline; what is out is under way.
@@ -248,6 +293,7 @@ impl World {
             gap_before: longest(before()),
             gap: longest(counts.grants.iter().copied()),
             resumed,
+            bound,
             longest_wait: counts.longest_wait,
             out: snapshot.limits.iter().map(|limit| limit.out).sum(),
             memory_kib: self.memory_kib.iter().copied().zip(now).collect(),

@@ -12,6 +12,9 @@ use std::{
 
 use serde_json::Value;
 
+mod nodes;
+
+pub(crate) use self::nodes::Nodes;
 use crate::BenchError;
 
 /// How long a process has to say that it is ready.
@@ -77,12 +80,13 @@ pub(crate) fn announced(program: &Path, words: &[&str]) -> Result<(Process, Valu
     Ok((process, place))
 }
 
-/// Starts a Redis or Valkey server that keeps nothing on disk: its process and its port on loopback.
-pub(crate) fn redis(program: &Path) -> Result<(Process, u16), BenchError> {
+/// Starts a Redis or Valkey server that keeps nothing on disk, with more `words`: its process and its port on loopback.
+pub(super) fn redis(program: &Path, words: &[&str]) -> Result<(Process, u16), BenchError> {
     let name = program.display().to_string();
     for _ in 0..PORTS {
         let port = free_port()?;
         let mut command = Command::new(program);
+        command.args(words);
         command.args([
             "--port",
             &port.to_string(),

@@ -238,6 +238,7 @@ fn row(stage: &Stage, kind: Kind, load: &Load, driven: Driven, seen: Seen) -> Ro
         rate: load.rate,
         permits_per_s: rounded(driven.per_second, 10.0),
         ratio_to_floor: None,
+        ratio_to_one_server: None,
         p50_us: latencies.p50_us,
         p99_us: latencies.p99_us,
         p999_us: latencies.p999_us,

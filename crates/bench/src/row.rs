@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct Row {
     /// `floor`, `session_floor`, `acquire` or `session`.
     pub kind: &'static str,
-    /// `none` (the floors), `embedded`, `redis`, or `target` for what ran already.
+    /// `none` (the floors), `embedded`, `redis` (one server), `cluster`, or `target` for what ran already.
     pub store: &'static str,
     /// Replicas that the load was spread over.
     pub replicas: usize,
@@ -25,6 +25,8 @@ pub struct Row {
     pub permits_per_s: f64,
     /// That, over that of the unary floor with the same callers (and rate) in the same run.
     pub ratio_to_floor: Option<f64>,
+    /// That, over that of one server with the same load in the same run; of a cluster alone.
+    pub ratio_to_one_server: Option<f64>,
     /// Latencies in microseconds: the median.
     pub p50_us: f64,
     /// 99 of a hundred took no longer.
@@ -58,6 +60,12 @@ impl Row {
         self.ratio_to_floor = ratio(self.permits_per_s, floor.permits_per_s);
         self.p50_to_floor = ratio(self.p50_us, floor.p50_us);
         self.p99_to_floor = ratio(self.p99_us, floor.p99_us);
+    }
+
+    /// Puts one server's, of the same run, beside a cluster's.
+    pub fn beside_one_server(&mut self, one: &Row) {
+        let whole = one.permits_per_s;
+        self.ratio_to_one_server = (whole > 0.0).then(|| rounded(self.permits_per_s / whole, 1000.0));
     }
 
     /// Whether both are measurements of the same thing.
@@ -95,6 +103,7 @@ pub fn median(rows: &[&Row]) -> Option<Row> {
         rate: perhaps(|row| row.rate),
         permits_per_s: of(|row| row.permits_per_s),
         ratio_to_floor: perhaps(|row| row.ratio_to_floor),
+        ratio_to_one_server: perhaps(|row| row.ratio_to_one_server),
         p50_us: of(|row| row.p50_us),
         p99_us: of(|row| row.p99_us),
         p999_us: of(|row| row.p999_us),
@@ -131,6 +140,7 @@ pub fn table(rows: &[Row]) -> Vec<Vec<String>> {
         "rate/s",
         "permits/s",
         "to floor",
+        "to one server",
         "p50 us",
         "p99 us",
         "p99.9 us",
@@ -160,6 +170,7 @@ pub fn table(rows: &[Row]) -> Vec<Vec<String>> {
             of(row.rate, 0),
             format!("{:.0}", row.permits_per_s),
             of(row.ratio_to_floor, 3),
+            of(row.ratio_to_one_server, 3),
             format!("{:.0}", row.p50_us),
             format!("{:.0}", row.p99_us),
             format!("{:.0}", row.p999_us),
@@ -197,6 +208,7 @@ pub(crate) mod tests {
             rate: None,
             permits_per_s,
             ratio_to_floor: None,
+            ratio_to_one_server: None,
             p50_us: 10.0,
             p99_us: 20.0,
             p999_us: 30.0,

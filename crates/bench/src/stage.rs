@@ -6,7 +6,7 @@ use bursar_client::Token;
 
 use crate::{
     BenchError,
-    child::{self, Process},
+    child::{self, Nodes, Process},
     load::count,
     probe,
 };
@@ -37,6 +37,8 @@ pub enum Store {
     Embedded,
     /// In a Redis that is started for it, on loopback, which keeps nothing on disk.
     Redis,
+    /// In a cluster of three masters that are started for it, on loopback, which keeps nothing.
+    Cluster,
     /// In one that runs already.
     Url(String),
 }
@@ -48,8 +50,11 @@ impl FromStr for Store {
         match text {
             "embedded" => Ok(Self::Embedded),
             "redis" => Ok(Self::Redis),
+            "cluster" => Ok(Self::Cluster),
             url if url.contains("://") => Ok(Self::Url(url.to_owned())),
-            other => Err(format!("{other:?} is neither embedded, redis nor a URL such as redis://host:port")),
+            other => Err(format!(
+                "{other:?} is neither embedded, redis, cluster nor a URL such as redis://host:port"
+            )),
         }
     }
 }
@@ -59,6 +64,7 @@ impl Store {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Cluster => "cluster",
             Self::Redis | Self::Url(_) => "redis",
         }
     }
@@ -82,7 +88,8 @@ pub struct Stage {
     /// What rows call the store.
     pub(crate) store: &'static str,
     servers: Vec<Process>,
-    redis: Option<(Process, u16)>,
+    /// The store's servers that were started.
+    nodes: Nodes,
 }
 
 impl Stage {
@@ -91,7 +98,7 @@ impl Stage {
         let words = ["bench", "echo", "--listen", "127.0.0.1:0", "--json"];
         let (process, place) = child::announced(&programs.bursar, &words)?;
         let target = Target { endpoints: vec![endpoint(&place, "grpc")?], admins: Vec::new(), token: None };
-        Ok(Self { target, store: "none", servers: vec![process], redis: None })
+        Ok(Self { target, store: "none", servers: vec![process], nodes: Nodes::default() })
     }
 
     /// Replicas over a store.
@@ -101,14 +108,10 @@ impl Stage {
             let problem = "the embedded store is one replica's: give --store redis";
             return Err(BenchError::flag("--replicas", problem));
         }
-        let redis = match store {
-            Store::Redis => Some(child::redis(&programs.redis)?),
-            Store::Embedded | Store::Url(_) => None,
-        };
-        let url = match (store, &redis) {
-            (Store::Url(url), _) => url.clone(),
-            (_, Some((_, port))) => format!("redis://127.0.0.1:{port}"),
-            (_, None) => "embedded".to_owned(),
+        let nodes = Nodes::start(programs, store)?;
+        let url = match store {
+            Store::Url(url) => url.clone(),
+            _ => nodes.url(),
         };
         let words = [
             "serve",
@@ -122,7 +125,7 @@ impl Stage {
             "--store",
             &url,
         ];
-        let mut stage = Self { target: Target::default(), store: store.name(), servers: Vec::new(), redis };
+        let mut stage = Self { target: Target::default(), store: store.name(), servers: Vec::new(), nodes };
         for _ in 0..replicas {
             let (process, place) = child::announced(&programs.bursar, &words)?;
             stage.target.endpoints.push(endpoint(&place, "grpc")?);
@@ -134,7 +137,7 @@ impl Stage {
 
     /// What runs already; `store` is what rows call it.
     pub fn running(target: Target) -> Self {
-        Self { target, store: "target", servers: Vec::new(), redis: None }
+        Self { target, store: "target", servers: Vec::new(), nodes: Nodes::default() }
     }
 
     /// Whether it goes with this measurement, and with it what was left in it.
@@ -147,9 +150,9 @@ impl Stage {
         all(self.servers.iter().map(|server| probe::cpu(server.id())).map(|cpu| cpu.map(micros)))
     }
 
-    /// Processor time of the Redis that was started, microseconds.
+    /// Processor time of the store's servers that were started, microseconds.
     pub(crate) fn store_cpu_us(&self) -> Option<u64> {
-        self.redis.as_ref().and_then(|(process, _)| probe::cpu(process.id())).map(micros)
+        all(self.nodes.processes.iter().map(|process| probe::cpu(process.id()).map(micros)))
     }
 
     /// Bytes of the servers in memory; `None` where they are not ours.
@@ -157,25 +160,20 @@ impl Stage {
         all(self.servers.iter().map(|server| probe::resident(server.id())))
     }
 
-    /// Bytes that the Redis that was started says its data takes.
+    /// Bytes that the store's servers that were started say their data takes.
     pub(crate) fn store_memory(&self) -> Option<u64> {
-        self.redis.as_ref().and_then(|(_, port)| child::info(*port, "used_memory"))
+        all(self.nodes.ports.iter().map(|port| child::info(*port, "used_memory")))
     }
 
     /// The address of the store, for whoever asks it directly: `embedded` or a URL.
     pub fn store_url(&self) -> String {
-        self.redis
-            .as_ref()
-            .map_or_else(|| "embedded".to_owned(), |(_, port)| format!("redis://127.0.0.1:{port}"))
+        self.nodes.url()
     }
 
     /// A store without a server before it.
     pub fn store_alone(programs: &Programs, store: &Store) -> Result<Self, BenchError> {
-        let redis = match store {
-            Store::Redis => Some(child::redis(&programs.redis)?),
-            Store::Embedded | Store::Url(_) => None,
-        };
-        Ok(Self { target: Target::default(), store: store.name(), servers: Vec::new(), redis })
+        let nodes = Nodes::start(programs, store)?;
+        Ok(Self { target: Target::default(), store: store.name(), servers: Vec::new(), nodes })
     }
 }
 
@@ -204,6 +202,7 @@ mod tests {
     #[test]
     fn a_store_is_named_or_addressed() {
         assert_eq!("embedded".parse(), Ok(Store::Embedded));
+        assert_eq!("cluster".parse(), Ok(Store::Cluster));
         assert_eq!("redis://h:1".parse(), Ok(Store::Url("redis://h:1".to_owned())));
         assert!("postgres".parse::<Store>().unwrap_err().contains("neither embedded"));
     }

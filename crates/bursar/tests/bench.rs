@@ -113,6 +113,24 @@ fn what_does_nothing_is_weighed_and_a_script_is_measured_alone() {
 }
 
 #[test]
+fn a_cluster_is_compared_with_one_server_in_one_run() {
+    let redis = redis();
+    let fixed = ["bench", "cluster", "--json", "--budgets", "40", "--runs", "2", "--redis-server", &redis];
+    let rows = rows(&run(fixed.iter().chain(&TINY)));
+    let told: Vec<_> =
+        rows.iter().map(|row| (row["kind"].as_str().unwrap(), row["store"].as_str().unwrap())).collect();
+    let wanted = [("acquire", "redis"), ("acquire", "cluster"), ("session", "redis"), ("session", "cluster")];
+    assert_eq!(told, wanted);
+    for row in &rows {
+        assert_eq!((&row["budgets"], &row["runs"]), (&40.into(), &2.into()), "{row}");
+        assert!(row["permits_per_s"].as_f64().is_some_and(|figure| figure > 0.0), "{row}");
+        assert!(row["store_cpu_us_per_permit"].as_f64().is_some_and(|figure| figure > 0.0), "{row}");
+        let ratio = row["ratio_to_one_server"].as_f64();
+        assert_eq!(ratio.is_some_and(|ratio| ratio > 0.0), row["store"] == "cluster", "{row}");
+    }
+}
+
+#[test]
 fn a_soak_looks_at_memory_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
     let chart = folder.path().join("memory.svg");

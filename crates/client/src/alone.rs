@@ -3,7 +3,8 @@
 use std::{future::Future, pin::Pin};
 
 use crate::{
-    error::CallError,
+    endpoints::Turn,
+    error::{CallError, Fault},
     link::{Link, Settling, settle_at},
     outcome::Settlement,
     retry::Attempts,
@@ -46,9 +47,9 @@ impl<'a> Alone<'a> {
 
 /// `None`: nobody took it. Then the call that carries it decides.
 async fn late(link: &Link, settling: Settling) -> Option<Settlement> {
-    let silent = link.ticket();
+    let silent = link.turn();
     tokio::time::sleep(link.core().config.settle_alone_after).await;
-    let taken = deliver(link, &settling, silent).await;
+    let taken = deliver(link, &settling, silent.as_ref()).await;
     if let Err(error) = &taken {
         tracing::debug!(permit = %settling.request.permit_id, %error, "a settlement by itself was not taken");
     }
@@ -56,16 +57,20 @@ async fn late(link: &Link, settling: Settling) -> Option<Settlement> {
 }
 
 /// Asks one replica after the other; last the one that keeps silent.
-async fn deliver(link: &Link, settling: &Settling, silent: usize) -> Result<Settlement, CallError> {
+async fn deliver(link: &Link, settling: &Settling, silent: Option<&Turn>) -> Result<Settlement, CallError> {
     let core = link.core();
     let mut attempts = Attempts::new(core, core.config.settle_within);
-    let mut ticket = core.endpoints.other_than(silent);
+    let mut next = core.endpoints.other_than(silent);
     loop {
         let left = attempts.begin()?;
-        match settle_at(core, ticket, settling, left.min(core.config.rpc_timeout)).await {
+        let turn = match next {
+            Some(turn) => turn,
+            None => core.endpoints.ready().await.map_err(Fault::into_error)?,
+        };
+        match settle_at(core, &turn, settling, left.min(core.config.rpc_timeout)).await {
             Ok(answer) => return Settlement::read(answer.message),
             Err(fault) => attempts.failed(fault).await?,
         }
-        ticket = ticket.wrapping_add(1);
+        next = core.endpoints.after(&turn);
     }
 }

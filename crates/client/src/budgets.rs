@@ -137,19 +137,22 @@ impl BudgetsClient {
         let mut attempts = Attempts::new(&self.core, self.core.config.rpc_timeout);
         loop {
             let left = attempts.begin()?;
-            let ticket = self.core.endpoints.current();
-            let Some(line) = self.core.endpoints.budgets() else {
-                let message = "there is no endpoint".to_owned();
-                return Err(CallError::Unavailable { message, attempts: 0, retry_after: None });
+            let endpoints = &self.core.endpoints;
+            let mut asked = None;
+            let call = async {
+                let turn = endpoints.ready().await?;
+                asked = Some(turn.number);
+                // No deadline goes with it: a watch has none, and what a server does late is done all the same.
+                let answer = ask(turn.replica.budgets(), Request::new(request.clone())).await;
+                answer.map_err(|status| Fault::read(&status))
             };
-            // No deadline goes with it: a watch has none, and what a server does late is done all the same.
-            let fault = match tokio::time::timeout(left, ask(line, Request::new(request.clone()))).await {
+            let fault = match tokio::time::timeout(left, call).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) => Fault::read(&status),
+                Ok(Err(fault)) => fault,
                 Err(_) => Fault::Elsewhere("no answer in time".into()),
             };
-            if matches!(fault, Fault::Elsewhere(_)) {
-                self.core.endpoints.failed(ticket);
+            if let (Fault::Elsewhere(_), Some(turn)) = (&fault, asked) {
+                endpoints.failed(turn);
             }
             attempts.failed(fault).await?;
         }
@@ -175,15 +178,7 @@ impl Watch {
                 }
                 Ok(None) => return Ok(None),
                 Err(status) => {
-                    return Err(match Fault::read(&status) {
-                        Fault::Final(error) => error,
-                        Fault::Elsewhere(message) => {
-                            CallError::Unavailable { message, attempts: 1, retry_after: None }
-                        }
-                        Fault::Later { message, retry_after } => {
-                            CallError::Unavailable { message, attempts: 1, retry_after }
-                        }
-                    });
+                    return Err(Fault::read(&status).into_error());
                 }
             }
         }

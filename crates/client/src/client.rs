@@ -1,6 +1,6 @@
 //! The client: what a worker holds.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bursar_quota::{Clock, SystemClock};
 use tonic::transport::Channel;
@@ -10,7 +10,7 @@ use crate::{
     budgets::BudgetsClient,
     config::{ClientConfig, ConfigError, MAX_ENDPOINTS},
     core::{Core, Draw},
-    endpoints::{connected, lazy, prepare},
+    endpoints::{Endpoints, Sources},
     error::{AcquireError, ConnectError},
     link::Link,
     options::AcquireOptions,
@@ -23,6 +23,11 @@ use crate::{
 /// Connections open themselves, break, and open again; a call is tried again on another endpoint, within its deadline and
 /// with the same request id, so that it is never granted twice. To each endpoint there are two connections: acquires wait,
 /// and where a server bounds the calls of a connection they would keep out the settlements that they wait for.
+///
+/// An endpoint whose host is a name is as many endpoints as the name has addresses, 32 of all names at most. Names are
+/// resolved when the client is made, every [`resolve_every`](ClientConfig::resolve_every), and within two seconds after a
+/// replica has failed. An address that came is taken by its part of the clients; one that is gone is asked nothing new, and what
+/// it was asked is waited for: nothing is cut. While a name leads nowhere, what it led to stays.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) core: Arc<Core>,
@@ -32,21 +37,17 @@ impl Client {
     /// A client whose connections open with its first call. Inside a tokio runtime.
     pub fn lazy(config: ClientConfig) -> Result<Self, ConnectError> {
         config.validate()?;
-        let draw = Draw::new(&config)?;
-        let endpoints = prepare(&config)?;
-        // Opening a channel needs the runtime.
-        tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
-        Self::made(config, Arc::new(SystemClock::new()), lazy(&endpoints), draw)
+        let sources = Arc::new(Sources::new(&config, None)?);
+        Self::following(config, Arc::new(SystemClock::new()), sources)
     }
 
     /// A client that has reached one of its endpoints. Inside a tokio runtime.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
         config.validate()?;
-        let mut draw = Draw::new(&config)?;
-        let endpoints = prepare(&config)?;
-        let (channels, open) = connected(&endpoints, draw.first).await?;
-        draw.first = open;
-        Self::made(config, Arc::new(SystemClock::new()), channels, draw)
+        let sources = Arc::new(Sources::new(&config, None)?);
+        let client = Self::following(config, Arc::new(SystemClock::new()), Arc::clone(&sources))?;
+        client.core.endpoints.open(&sources).await?;
+        Ok(client)
     }
 
     /// A client over channels that exist already, one an endpoint, 1 to 32, with a clock from outside: for simulations, and
@@ -62,16 +63,32 @@ impl Client {
             return Err(ConfigError::new("channels", "1 to 32 are needed").into());
         }
         let channels = channels.into_iter().map(|channel| (channel.clone(), channel)).collect();
-        Self::made(config, clock, channels, draw)
+        let endpoints = Endpoints::over(channels, draw.first, config.token.as_ref());
+        Ok(Self { core: Arc::new(Core::new(config, clock, endpoints, draw)?) })
     }
 
-    fn made(
+    /// As [`Client::lazy`], over channels that `dial` makes, given an endpoint as it was configured and one of its
+    /// addresses, two for each, and with a clock from outside. The configuration's TLS and connection times are not used.
+    pub fn dialing(
         config: ClientConfig,
         clock: Arc<dyn Clock>,
-        channels: Vec<(Channel, Channel)>,
-        draw: Draw,
+        dial: impl Fn(&http::Uri, SocketAddr) -> Channel + Send + Sync + 'static,
     ) -> Result<Self, ConnectError> {
-        Ok(Self { core: Arc::new(Core::new(config, clock, channels, draw)?) })
+        config.validate()?;
+        let sources = Arc::new(Sources::new(&config, Some(Arc::new(dial)))?);
+        Self::following(config, clock, sources)
+    }
+
+    fn following(
+        config: ClientConfig,
+        clock: Arc<dyn Clock>,
+        sources: Arc<Sources>,
+    ) -> Result<Self, ConnectError> {
+        // Opening a channel needs the runtime.
+        tokio::runtime::Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
+        let draw = Draw::new(&config)?;
+        let endpoints = Endpoints::follow(sources, &config, draw.first, draw.random.clone());
+        Ok(Self { core: Arc::new(Core::new(config, clock, endpoints, draw)?) })
     }
 
     /// Waits for a permit, as long as the options allow.

@@ -1,13 +1,16 @@
 //! What a client is told at its start, checked before it opens anything.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bursar_quota::{TenantName, Tier};
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::tls::TlsConfig;
+use crate::{
+    resolver::{Resolver, SystemResolver},
+    tls::TlsConfig,
+};
 
-/// The most endpoints of one client.
+/// The most endpoints of one client, and the most addresses of all its names.
 pub const MAX_ENDPOINTS: usize = 32;
 
 /// A field of [`ClientConfig`] that cannot be as it is.
@@ -79,11 +82,17 @@ impl Default for RetryConfig {
 /// Everything a [`Client`](crate::Client) is told. [`ClientConfig::new`] has sensible values for all but the endpoint.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Replicas to ask, 1 to 32 of `http://host:port` or `https://host:port`. Any of them serves any budget.
+    /// Replicas to ask, 1 to 32 of `http://host:port` or `https://host:port`. Any of them serves any budget. A name stands for
+    /// all of its addresses, each of them a replica; a certificate has to be for the name all the same.
     pub endpoints: Vec<String>,
     /// Begin with the first endpoint. Otherwise, which is the default, with a random one, so that a fleet spreads over
     /// the replicas.
     pub in_order: bool,
+    /// What finds the addresses of names. Default: the operating system's, [`SystemResolver`].
+    pub resolver: Arc<dyn Resolver>,
+    /// How often names are resolved anew, 1 s to 1 h, less up to a quarter of it at random. Default: 30 s. After a failure it
+    /// is done within two seconds; where that finds nothing new, less and less often.
+    pub resolve_every: Duration,
     /// Needed for `https` endpoints, and only for them.
     pub tls: Option<TlsConfig>,
     /// Sent with every call. Over `http` anybody on the way can read it.
@@ -136,6 +145,8 @@ impl ClientConfig {
         Self {
             endpoints: vec![endpoint.into()],
             in_order: false,
+            resolver: Arc::new(SystemResolver),
+            resolve_every: Duration::from_secs(30),
             tls: None,
             token: None,
             tenant: None,
@@ -170,6 +181,7 @@ impl ClientConfig {
         if let Some(tls) = &self.tls {
             tls.validate()?;
         }
+        between("resolve_every", self.resolve_every, Duration::from_secs(1), HOUR)?;
         between("max_wait", self.max_wait, Duration::ZERO, HOUR)?;
         between("connect_timeout", self.connect_timeout, MS, MINUTE)?;
         between("rpc_timeout", self.rpc_timeout, MS, 5 * MINUTE)?;
@@ -238,7 +250,7 @@ mod tests {
     #[test]
     fn every_field_is_named_with_its_bound() {
         let zero = Duration::ZERO;
-        let table: [(&str, String); 15] = [
+        let table: [(&str, String); 16] = [
             ("endpoints: 0 is not between 1 and 32", wrong(|c| c.endpoints.clear())),
             ("endpoints[1]: \"ftp://x\" begins with", wrong(|c| c.endpoints.push("ftp://x".into()))),
             ("endpoints[1]: \"\" is no URI", wrong(|c| c.endpoints.push(String::new()))),
@@ -248,6 +260,7 @@ mod tests {
             ),
             ("endpoints[0]: https needs `tls`", wrong(|c| c.endpoints = vec!["https://x".into()])),
             ("endpoints[0]: http with `tls`", wrong(|c| c.tls = Some(TlsConfig::new("CERTIFICATE-----")))),
+            ("resolve_every: 0ns is not between 1s and 3600s", wrong(|c| c.resolve_every = zero)),
             (
                 "max_wait: 3601s is not between 0ns and 3600s",
                 wrong(|c| c.max_wait = Duration::from_secs(3601)),

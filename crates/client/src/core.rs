@@ -13,7 +13,6 @@ use std::{
 use bursar_quota::Clock;
 use rand::{Rng, RngCore, SeedableRng, TryRngCore, rngs::OsRng, rngs::SmallRng};
 use tokio::{runtime::Handle, sync::Semaphore};
-use tonic::transport::Channel;
 
 use crate::{
     config::{ClientConfig, ConfigError},
@@ -36,6 +35,8 @@ pub(crate) struct Core {
 /// What a client draws once, when it is made.
 pub(crate) struct Draw {
     jitter: SmallRng,
+    /// For the names of endpoints.
+    pub(crate) random: SmallRng,
     instance: String,
     /// Which endpoint to begin with, to be counted in a circle.
     pub(crate) first: usize,
@@ -56,23 +57,25 @@ impl Draw {
         let (seed, instance) = random.split_at(8);
         let seed = seed.iter().fold(0, |seed, byte| (seed << 8) | u64::from(*byte));
         let made = || instance.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut jitter = SmallRng::seed_from_u64(config.seed.unwrap_or(seed));
+        let seed = config.seed.unwrap_or(seed);
+        let mut jitter = SmallRng::seed_from_u64(seed);
+        let random = SmallRng::seed_from_u64(!seed);
         let first = if config.in_order { 0 } else { jitter.next_u32() as usize };
-        Ok(Self { jitter, instance: config.instance.clone().unwrap_or_else(made), first })
+        Ok(Self { jitter, random, instance: config.instance.clone().unwrap_or_else(made), first })
     }
 }
 
 impl Core {
-    /// A core over pairs of channels (acquires, settles), at least one, that are open or will open themselves.
+    /// A core over these endpoints.
     pub(crate) fn new(
         config: ClientConfig,
         clock: Arc<dyn Clock>,
-        channels: Vec<(Channel, Channel)>,
+        endpoints: Endpoints,
         draw: Draw,
     ) -> Result<Self, ConnectError> {
         let runtime = Handle::try_current().map_err(|_| ConnectError::NoRuntime)?;
         Ok(Self {
-            endpoints: Endpoints::new(channels, draw.first, config.token.clone()),
+            endpoints,
             background: Arc::new(Semaphore::new(config.max_background)),
             config,
             clock,

@@ -200,6 +200,17 @@ impl Fault {
         }
     }
 
+    /// What is told of it where it is not tried again.
+    pub(crate) fn into_error(self) -> CallError {
+        match self {
+            Self::Final(error) => error,
+            Self::Elsewhere(message) => CallError::Unavailable { message, attempts: 1, retry_after: None },
+            Self::Later { message, retry_after } => {
+                CallError::Unavailable { message, attempts: 1, retry_after }
+            }
+        }
+    }
+
     /// What happened, for a person to read.
     pub(crate) fn message(&self) -> String {
         match self {

@@ -17,6 +17,7 @@
 //! - A refusal ([`AcquireError::Refused`]) is an answer: it names what binds and when to come back.
 //! - Broken connections are opened again, with jittered back-off; what is tried again carries the same request id, and
 //!   is granted once.
+//! - A name with several addresses is several replicas, as a list of them is; it is followed as it changes.
 //! - [`Permit::settle_and_acquire`] makes a steady worker's settlement and next acquire one call.
 
 mod acquire;
@@ -31,6 +32,7 @@ mod link;
 mod options;
 mod outcome;
 mod permit;
+mod resolver;
 mod retry;
 mod session;
 mod ticket;
@@ -44,5 +46,6 @@ pub use error::{AcquireError, CallError, ConnectError, Refusal};
 pub use options::AcquireOptions;
 pub use outcome::{MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADER_LINES, Outcome, Settlement};
 pub use permit::{Next, Permit};
+pub use resolver::{Resolver, Resolving, SystemResolver};
 pub use session::Session;
 pub use tls::TlsConfig;

@@ -7,12 +7,7 @@ use bursar_wire::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{
-    core::Core,
-    error::{CallError, Fault},
-    options::millis,
-    session::Handle,
-};
+use crate::{core::Core, endpoints::Turn, error::Fault, options::millis, session::Handle};
 
 /// The way of a client's or of a session's requests.
 #[derive(Debug, Clone)]
@@ -29,7 +24,7 @@ pub(crate) struct Answer<T> {
     pub(crate) message: T,
     /// When the request was written, by the client's clock: the answer cannot be older.
     pub(crate) sent_at: Duration,
-    /// Who answered: an endpoint's ticket, or a session's connection.
+    /// Who answered: the number of a turn, or of a session's connection.
     pub(crate) via: u64,
 }
 
@@ -84,19 +79,19 @@ impl Link {
         }
     }
 
-    /// The ticket of the endpoint that is asked now.
-    pub(crate) fn ticket(&self) -> usize {
+    /// Whose turn it is to be asked; `None` while no name has led anywhere.
+    pub(crate) fn turn(&self) -> Option<Turn> {
         match self {
             Self::Unary(core) => core.endpoints.current(),
-            Self::Session(handle) => handle.ticket(),
+            Self::Session(handle) => handle.turn(),
         }
     }
 
-    /// Asks another replica than this endpoint's from now on, if it is the one that is asked.
-    pub(crate) fn leave_endpoint(&self, ticket: usize) {
-        self.core().endpoints.failed(ticket);
+    /// Asks another replica than this turn's from now on, if it is the one that is asked.
+    pub(crate) fn leave_turn(&self, turn: u64) {
+        self.core().endpoints.failed(turn);
         if let Self::Session(handle) = self {
-            handle.leave_endpoint(ticket);
+            handle.leave_turn(turn);
         }
     }
 
@@ -104,11 +99,11 @@ impl Link {
     pub(crate) async fn acquire(&self, asking: &Asking, limit: Duration) -> Answered<AcquireResponse> {
         match self {
             Self::Unary(core) => {
-                let ticket = core.endpoints.current();
-                let mut client = core.endpoints.acquires(ticket).ok_or_else(nowhere)?;
+                let (turn, limit) = ready(core, limit).await?;
+                let mut client = turn.replica.acquires();
                 let sent_at = core.now();
                 let request = timed(asking.at(sent_at), limit);
-                unary(core, ticket, sent_at, limit, async move { client.acquire(request).await }).await
+                unary(core, &turn, sent_at, limit, async move { client.acquire(request).await }).await
             }
             Self::Session(handle) => bounded(handle, limit, handle.acquire(asking)).await,
         }
@@ -117,7 +112,10 @@ impl Link {
     /// One attempt at a settlement, within `limit`.
     pub(crate) async fn settle(&self, settling: &Settling, limit: Duration) -> Answered<SettleResponse> {
         match self {
-            Self::Unary(core) => settle_at(core, core.endpoints.current(), settling, limit).await,
+            Self::Unary(core) => {
+                let (turn, limit) = ready(core, limit).await?;
+                settle_at(core, &turn, settling, limit).await
+            }
             Self::Session(handle) => bounded(handle, limit, handle.settle(settling)).await,
         }
     }
@@ -126,11 +124,11 @@ impl Link {
     pub(crate) async fn renew(&self, renewing: &RenewRequest, limit: Duration) -> Answered<RenewResponse> {
         match self {
             Self::Unary(core) => {
-                let ticket = core.endpoints.current();
-                let mut client = core.endpoints.settles(ticket).ok_or_else(nowhere)?;
+                let (turn, limit) = ready(core, limit).await?;
+                let mut client = turn.replica.settles();
                 let sent_at = core.now();
                 let request = timed(renewing.clone(), limit);
-                unary(core, ticket, sent_at, limit, async move { client.renew(request).await }).await
+                unary(core, &turn, sent_at, limit, async move { client.renew(request).await }).await
             }
             Self::Session(handle) => bounded(handle, limit, handle.renew(renewing)).await,
         }
@@ -139,24 +137,31 @@ impl Link {
     /// Asks another replica from now on than the one that answered so.
     pub(crate) fn leave(&self, via: u64) {
         match self {
-            Self::Unary(core) => core.endpoints.failed(usize::try_from(via).unwrap_or(usize::MAX)),
+            Self::Unary(core) => core.endpoints.failed(via),
             Self::Session(handle) => handle.leave(via),
         }
     }
 }
 
-/// One attempt at a settlement, as a call of its own to this endpoint. If it fails, and is who is asked now, others are
+/// Whose turn it is, and what is then left of `limit`.
+async fn ready(core: &Core, limit: Duration) -> Result<(Turn, Duration), Fault> {
+    let began = core.now();
+    let turn = tokio::time::timeout(limit, core.endpoints.ready()).await.map_err(|_| silent(limit))??;
+    Ok((turn, limit.saturating_sub(core.now().saturating_sub(began))))
+}
+
+/// One attempt at a settlement, as a call of its own to this turn's replica. If it fails, and is who is asked now, others are
 /// asked from now on.
 pub(crate) async fn settle_at(
     core: &Core,
-    ticket: usize,
+    turn: &Turn,
     settling: &Settling,
     limit: Duration,
 ) -> Result<Answer<SettleResponse>, Fault> {
-    let mut client = core.endpoints.settles(ticket).ok_or_else(nowhere)?;
+    let mut client = turn.replica.settles();
     let sent_at = core.now();
     let request = timed(settling.at(sent_at), limit);
-    unary(core, ticket, sent_at, limit, async move { client.settle(request).await }).await
+    unary(core, turn, sent_at, limit, async move { client.settle(request).await }).await
 }
 
 /// The server learns how long it has, so that it does not work for nobody.
@@ -168,21 +173,21 @@ fn timed<T>(message: T, limit: Duration) -> Request<T> {
 
 async fn unary<T>(
     core: &Core,
-    ticket: usize,
+    turn: &Turn,
     sent_at: Duration,
     limit: Duration,
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Answered<T> {
     let fault = match tokio::time::timeout(limit, call).await {
         Ok(Ok(response)) => {
-            return Ok(Answer { message: response.into_inner(), sent_at, via: ticket as u64 });
+            return Ok(Answer { message: response.into_inner(), sent_at, via: turn.number });
         }
         Ok(Err(status)) => Fault::read(&status),
         Err(_) => silent(limit),
     };
     // One that was put off may find another replica that reaches the store.
     if !matches!(fault, Fault::Final(_)) {
-        core.endpoints.failed(ticket);
+        core.endpoints.failed(turn.number);
     }
     Err(fault)
 }
@@ -192,13 +197,15 @@ async fn bounded<T>(
     limit: Duration,
     call: impl Future<Output = Answered<T>>,
 ) -> Answered<T> {
-    let asked = handle.ticket();
+    let asked = handle.turn();
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
         Err(_) => {
             // Or the next attempt would be written on the connection that keeps silent.
-            handle.core().endpoints.failed(asked);
-            handle.leave_endpoint(asked);
+            if let Some(asked) = asked {
+                handle.core().endpoints.failed(asked.number);
+                handle.leave_turn(asked.number);
+            }
             Err(silent(limit))
         }
     }
@@ -206,9 +213,4 @@ async fn bounded<T>(
 
 fn silent(limit: Duration) -> Fault {
     Fault::Elsewhere(format!("no answer within {} ms", limit.as_millis()))
-}
-
-/// There are no endpoints; the configuration does not allow that.
-fn nowhere() -> Fault {
-    Fault::Final(CallError::Unavailable { message: "no endpoint".to_owned(), attempts: 0, retry_after: None })
 }

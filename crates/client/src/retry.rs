@@ -60,6 +60,7 @@ impl<'a> Attempts<'a> {
             }
             Fault::Later { message, retry_after } => (message.clone(), *retry_after, false),
         };
+        let everywhere = matches!(fault, Fault::Elsewhere(_));
         tracing::debug!(attempt = self.made, cause = %message, "an attempt failed");
         self.last = Some(fault);
         if self.made >= self.core.config.retry.attempts {
@@ -79,7 +80,11 @@ impl<'a> Attempts<'a> {
             // The next attempt would come after the deadline: say so now and not then.
             return Err(CallError::Unavailable { message, attempts: self.made, retry_after });
         }
-        tokio::time::sleep(pause).await;
+        if everywhere {
+            self.core.endpoints.rest(pause).await;
+        } else {
+            tokio::time::sleep(pause).await;
+        }
         Ok(())
     }
 

@@ -88,13 +88,15 @@ impl Drop for Ticket {
 
 /// Delivers a settlement over its link and, where the answer is late, by itself as well.
 async fn deliver(link: &Link, settling: &Settling) -> Result<Settlement, CallError> {
-    let asked = link.ticket();
+    let asked = link.turn();
     let over = std::pin::pin!(over(link, settling));
     match Alone::new(link, settling.clone()).beside(over).await {
         Ok(delivered) => delivered,
         Err(settlement) => {
             // A settlement does not wait. Whoever has not answered by now, while another has, is not asked again at once.
-            link.leave_endpoint(asked);
+            if let Some(asked) = asked {
+                link.leave_turn(asked.number);
+            }
             Ok(settlement)
         }
     }

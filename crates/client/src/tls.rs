@@ -47,12 +47,13 @@ impl TlsConfig {
         }
     }
 
-    pub(crate) fn to_tonic(&self) -> ClientTlsConfig {
+    /// For an endpoint's own host, or for a connection to an address that stands for `host`.
+    pub(crate) fn to_tonic(&self, host: Option<&str>) -> ClientTlsConfig {
         let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&self.ca));
         if let Some((certificate, key)) = &self.identity {
             tls = tls.identity(Identity::from_pem(certificate, key));
         }
-        match &self.domain {
+        match self.domain.as_deref().or(host) {
             Some(domain) => tls.domain_name(domain),
             None => tls,
         }

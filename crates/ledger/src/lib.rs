@@ -17,5 +17,5 @@ pub use embedded::{Embedded, EmbeddedConfig, KeyspaceCopy, Vm, VmLimits, VmUse};
 pub use host::{HostError, Reply, ScriptCall, ScriptHost};
 pub use ledger::ScriptLedger;
 pub use loader::{LoadError, expand};
-pub use redis::{RedisConfig, RedisHost};
+pub use redis::{RedisConfig, RedisHost, RedisTls};
 pub use scripts::Script;

@@ -6,28 +6,43 @@ use bursar_ledger::testing::RedisCluster;
 use bursar_tests::{Setup, World};
 use tokio::time::{sleep, timeout};
 
-use crate::{GOES_ON, PATIENCE, go_on, judged, thrice};
+use crate::{Bound, ELECTED, FORGOT, Killed, OTHERS_GO_ON, PATIENCE, go_on, judged, thrice};
 
 /// Where the budget of a [`World`] lives.
 const KEY: &str = "{faults}";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_master_of_the_budget_is_killed() {
-    let mut cluster = RedisCluster::start_replicated(1500);
-    let world = World::start(&thrice(&cluster.url()), Setup::default()).await;
-    go_on(&world, 300).await;
+/// Ends the master of the budget, and waits until its replica is one: when that began and ended.
+pub(crate) async fn killed(world: &World, cluster: &mut RedisCluster, how: Killed) -> (Duration, Duration) {
     let of = cluster.first_master_of(cluster.slot(KEY));
     let began = world.now();
-    cluster.nodes_mut()[of].kill();
+    let (masters, replicas) = cluster.nodes_mut().split_at_mut(3);
+    how.kill(&mut masters[of], || replicas[of].replication_offset());
     let elected = async {
         while !cluster.nodes()[of + 3].is_master() {
             sleep(Duration::from_millis(2)).await;
         }
     };
     timeout(PATIENCE, elected).await.expect("the cluster agrees on another master");
-    let healed = world.now();
-    let report = judged(world, "master killed, Cluster", (began, healed), true).await;
+    (began, world.now())
+}
+
+async fn fails_over(how: Killed, fault: &str, bound: Bound) {
+    let mut cluster = RedisCluster::start_replicated(1500);
+    let world = World::start(&thrice(&cluster.url()), Setup::default()).await;
+    go_on(&world, 300).await;
+    let span = killed(&world, &mut cluster, how).await;
+    let report = judged(world, fault, span, bound).await;
     assert_eq!(report.failed, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_of_the_budget_is_killed_and_its_replica_has_all() {
+    fails_over(Killed::Whole, "master killed, Cluster", ELECTED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_of_the_budget_is_killed_while_it_is_written_to() {
+    fails_over(Killed::Writing, "master killed in the midst of writes, Cluster", FORGOT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,8 +55,8 @@ async fn the_slot_of_the_budget_moves() {
     let began = world.now();
     cluster.move_slot(slot, from, (from + 1) % 3);
     let healed = world.now();
-    world.granted_after(healed, 1, GOES_ON).await;
+    world.granted_after(healed, 1, OTHERS_GO_ON.within).await;
     cluster.move_slot(slot, (from + 1) % 3, from);
-    let report = judged(world, "slot moved and moved back", (began, healed), false).await;
+    let report = judged(world, "slot moved and moved back", (began, healed), OTHERS_GO_ON).await;
     assert_eq!(report.failed, 0, "{report}");
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use bursar_ledger::testing::RedisServer;
 use bursar_tests::{Cut, FaultProxy, Report, Setup, World};
 
-use crate::{LONGER_THAN_THE_DEADLINES, go_on, judged, lasts};
+use crate::{LONGER_THAN_THE_DEADLINES, OTHERS_GO_ON, STORE_IS_BACK, go_on, judged, lasts};
 
 struct Net {
     world: World,
@@ -33,7 +33,7 @@ async fn one_is_cut_off(cut: Cut, fault: &str) -> Report {
     net.proxies[0].cut(cut);
     let span = lasts(&net.world, LONGER_THAN_THE_DEADLINES).await;
     net.proxies[0].heal();
-    judged(net.world, fault, span, false).await
+    judged(net.world, fault, span, OTHERS_GO_ON).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +60,7 @@ async fn no_replica_reaches_redis() {
     net.proxies.iter().for_each(FaultProxy::refuse);
     let span = lasts(&net.world, Duration::from_secs(3)).await;
     net.proxies.iter().for_each(FaultProxy::heal);
-    let report = judged(net.world, "Redis refuses all for 3 s", span, false).await;
+    let report = judged(net.world, "Redis refuses all for 3 s", span, STORE_IS_BACK).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -73,6 +73,6 @@ async fn redis_is_slow() {
     let meanwhile = net.world.book.granted_after(span.0);
     assert!(meanwhile > 20, "{meanwhile} permits in 5 s");
     net.proxies.iter().for_each(FaultProxy::heal);
-    let report = judged(net.world, "Redis 300 ms slower for 5 s", span, false).await;
+    let report = judged(net.world, "Redis 300 ms slower for 5 s", span, OTHERS_GO_ON).await;
     assert_eq!(report.failed, 0, "{report}");
 }

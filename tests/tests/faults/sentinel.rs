@@ -6,12 +6,13 @@ use bursar_ledger::testing::RedisSentinel;
 use bursar_tests::{Setup, World};
 use tokio::time::{sleep, timeout};
 
-use crate::{PATIENCE, go_on, judged, thrice};
+use crate::{FORGOT, Killed, PATIENCE, PROMOTED, go_on, judged, thrice};
 
 /// Ends the master, and waits until the other server is one: when that began and ended.
-async fn killed(world: &World, sentinel: &mut RedisSentinel) -> (Duration, Duration) {
+pub(crate) async fn killed(world: &World, sentinel: &mut RedisSentinel, how: Killed) -> (Duration, Duration) {
     let began = world.now();
-    sentinel.servers_mut()[0].kill();
+    let [master, replica] = sentinel.servers_mut();
+    how.kill(master, || replica.replication_offset());
     let elected = async {
         while !sentinel.servers()[1].is_master() {
             sleep(Duration::from_millis(2)).await;
@@ -22,13 +23,23 @@ async fn killed(world: &World, sentinel: &mut RedisSentinel) -> (Duration, Durat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_master_is_killed() {
+async fn the_master_is_killed_and_its_replica_has_all() {
     let mut sentinel = RedisSentinel::start_with(3);
     let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
     go_on(&world, 300).await;
-    let fault = killed(&world, &mut sentinel).await;
+    let fault = killed(&world, &mut sentinel, Killed::Whole).await;
+    let report = judged(world, "master killed, Sentinel", fault, PROMOTED).await;
+    assert_eq!(report.failed, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_is_killed_while_it_is_written_to() {
+    let mut sentinel = RedisSentinel::start_with(3);
+    let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
+    go_on(&world, 300).await;
+    let fault = killed(&world, &mut sentinel, Killed::Writing).await;
     // Replication is asynchronous: its last writes may be lost.
-    let report = judged(world, "master killed, Sentinel", fault, true).await;
+    let report = judged(world, "master killed in the midst of writes, Sentinel", fault, FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -41,7 +52,7 @@ async fn a_replica_that_missed_the_last_writes_becomes_master() {
     sentinel.servers()[1].command(&["CONFIG", "SET", "masterauth", "wrong"]);
     sentinel.servers()[0].command(&["CLIENT", "KILL", "TYPE", "replica"]);
     go_on(&world, 100).await;
-    let fault = killed(&world, &mut sentinel).await;
-    let report = judged(world, "a stale replica promoted, Sentinel", fault, true).await;
+    let fault = killed(&world, &mut sentinel, Killed::Writing).await;
+    let report = judged(world, "a stale replica promoted, Sentinel", fault, FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }

@@ -6,7 +6,10 @@ use bursar_ledger::testing::RedisServer;
 use bursar_tests::{Replica, Setup, World};
 use tokio::time::{sleep, timeout};
 
-use crate::{LONGER_THAN_THE_DEADLINES, PATIENCE, go_on, judged, lasts, thrice};
+use crate::{
+    FORGOT, LONGER_THAN_THE_DEADLINES, OTHERS_GO_ON, PATIENCE, STORE_IS_ALL_THERE, STORE_IS_BACK, go_on,
+    judged, lasts, thrice,
+};
 
 async fn world(redis: &RedisServer) -> World {
     let world = World::start(&thrice(&redis.url()), Setup::default()).await;
@@ -21,7 +24,7 @@ async fn redis_is_stopped_for_longer_than_the_deadlines() {
     redis.freeze();
     let fault = lasts(&world, LONGER_THAN_THE_DEADLINES).await;
     redis.thaw();
-    let report = judged(world, "Redis stopped for 6.5 s", fault, false).await;
+    let report = judged(world, "Redis stopped for 6.5 s", fault, STORE_IS_BACK).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -31,7 +34,7 @@ async fn redis_restarts_empty() {
     let world = world(&redis).await;
     let began = world.now();
     redis.restart();
-    let report = judged(world, "Redis restarted empty", (began, began), true).await;
+    let report = judged(world, "Redis restarted empty", (began, began), FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -44,7 +47,7 @@ async fn redis_restarts_from_an_old_dump() {
     go_on(&world, 100).await;
     let began = world.now();
     redis.restart();
-    let report = judged(world, "Redis restarted from an old dump", (began, began), true).await;
+    let report = judged(world, "Redis restarted from an old dump", (began, began), FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -58,7 +61,7 @@ async fn redis_is_out_of_memory() {
     let errors = format!("{:?}", redis.command(&["INFO", "errorstats"]));
     assert!(errors.contains("errorstat_OOM"), "nothing was refused for want of memory: {errors}");
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    let report = judged(world, "Redis out of memory for 3 s", fault, false).await;
+    let report = judged(world, "Redis out of memory for 3 s", fault, STORE_IS_ALL_THERE).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -84,7 +87,7 @@ async fn redis_is_read_only() {
     redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
     let fault = lasts(&world, Duration::from_secs(3)).await;
     redis.command(&["REPLICAOF", "NO", "ONE"]);
-    let report = judged(world, "Redis read-only for 3 s", fault, false).await;
+    let report = judged(world, "Redis read-only for 3 s", fault, STORE_IS_BACK).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -106,7 +109,7 @@ async fn redis_is_loading() {
         sleep(Duration::from_millis(5)).await;
     }
     let healed = world.now();
-    let report = judged(world, "Redis loading an old dump", (began, healed), true).await;
+    let report = judged(world, "Redis loading an old dump", (began, healed), FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }
 
@@ -120,6 +123,6 @@ async fn redis_forgets_its_scripts_again_and_again() {
         world.granted_after(world.now(), 5, PATIENCE).await;
     }
     let healed = world.now();
-    let report = judged(world, "scripts flushed 40 times", (began, healed), false).await;
+    let report = judged(world, "scripts flushed 40 times", (began, healed), OTHERS_GO_ON).await;
     assert_eq!(report.failed, 0, "{report}");
 }

@@ -13,7 +13,7 @@ use crate::exit::Failure;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Replicas to ask, http://host:port or https://host:port; several by commas.
+    /// Replicas to ask, http://host:port or https://host:port; several by commas, or one name with several addresses.
     #[arg(
         long,
         value_name = "URI",

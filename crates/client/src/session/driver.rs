@@ -17,6 +17,9 @@ use crate::{core::lock, error::Fault};
 /// Retiring connections that are still read beside the current one.
 const MOST_RETIRING: usize = 2;
 
+/// No connection has this number.
+const NONE: u64 = 0;
+
 /// What callers ask, as the stream that the transport pulls from: a message holds what has been asked since the last
 /// one was taken.
 #[derive(Debug)]
@@ -59,20 +62,28 @@ pub(super) async fn drive(shared: Arc<Shared>) {
     // Readers end with their set.
 }
 
-/// Waits until a connection is needed; `false` if the session is closed.
+/// Waits until a connection is needed; `false` if the session is closed. Meanwhile one to a replica that is to be left, since
+/// its name does not lead there any more, is: what was asked there is still answered there.
 async fn wanted(shared: &Shared) -> bool {
+    let mut members = shared.core.endpoints.changes();
     loop {
         let changed = shared.changed.notified();
         {
-            let state = lock(&shared.state);
+            let mut state = lock(&shared.state);
             if state.is_closed() {
                 return false;
+            }
+            if let Some((epoch, _)) = state.current().filter(|(_, turn)| !shared.core.endpoints.keeps(turn)) {
+                state.retire(epoch);
             }
             if state.wants_connection() {
                 return true;
             }
         }
-        changed.await;
+        tokio::select! {
+            () = changed => {}
+            Ok(()) = members.changed() => {}
+        }
     }
 }
 
@@ -81,7 +92,7 @@ async fn pause(shared: &Shared) {
     let failures = lock(&shared.state).failures;
     let endpoints = u32::try_from(shared.core.endpoints.len()).unwrap_or(u32::MAX).max(1);
     if let Some(rounds) = (failures / endpoints).checked_sub(1) {
-        tokio::time::sleep(shared.core.backoff(rounds)).await;
+        shared.core.endpoints.rest(shared.core.backoff(rounds)).await;
     }
 }
 
@@ -93,22 +104,31 @@ async fn connect(shared: &Arc<Shared>, readers: &mut JoinSet<()>) {
             state.broken(epoch, &Fault::Elsewhere("its connection was left for others".to_owned()), false);
         }
     }
-    let ticket = core.endpoints.current();
-    let Some(mut client) = core.endpoints.settles(ticket) else { return };
-    let (epoch, done) = lock(&shared.state).open(ticket);
+    // Who asks waits no longer than its own deadline.
+    let turn = match core.endpoints.ready().await {
+        Ok(turn) => turn,
+        Err(fault) => {
+            let mut state = lock(&shared.state);
+            state.failures = state.failures.saturating_add(1);
+            state.broken(NONE, &fault, true);
+            return;
+        }
+    };
+    let mut client = turn.replica.settles();
+    let (number, (epoch, done)) = (turn.number, lock(&shared.state).open(turn));
     let outbound = Outbound { shared: Arc::clone(shared), epoch };
     let limit = core.config.connect_timeout.saturating_add(core.config.rpc_timeout);
     let opened = tokio::time::timeout(limit, client.session(outbound)).await;
     let fault = match opened {
         Ok(Ok(response)) => {
-            let reader = read(Arc::clone(shared), epoch, ticket, done, response.into_inner());
+            let reader = read(Arc::clone(shared), epoch, number, done, response.into_inner());
             readers.spawn(reader);
             return;
         }
         Ok(Err(status)) => Fault::read(&status),
         Err(_) => Fault::Elsewhere(format!("no session within {} ms", limit.as_millis())),
     };
-    core.endpoints.failed(ticket);
+    core.endpoints.failed(number);
     let mut state = lock(&shared.state);
     state.failures = state.failures.saturating_add(1);
     state.broken(epoch, &fault, true);
@@ -118,7 +138,7 @@ async fn connect(shared: &Arc<Shared>, readers: &mut JoinSet<()>) {
 async fn read(
     shared: Arc<Shared>,
     epoch: u64,
-    ticket: usize,
+    turn: u64,
     done: Arc<Notify>,
     mut answers: Streaming<SessionResponse>,
 ) {
@@ -130,8 +150,8 @@ async fn read(
         match message {
             Ok(Some(SessionResponse { answers })) => {
                 let (waker, left) = lock(&shared.state).answered(epoch, answers, shared.core.now());
-                if let Some(ticket) = left {
-                    shared.core.endpoints.failed(ticket);
+                if let Some(left) = left {
+                    shared.core.endpoints.failed(left.number);
                 }
                 if let Some(waker) = waker {
                     waker.wake();
@@ -143,7 +163,7 @@ async fn read(
         }
     };
     if let Some(fault) = fault {
-        shared.core.endpoints.failed(ticket);
+        shared.core.endpoints.failed(turn);
         let mut state = lock(&shared.state);
         state.failures = state.failures.saturating_add(1);
         state.broken(epoch, &fault, false);

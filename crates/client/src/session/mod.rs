@@ -14,6 +14,7 @@ use self::state::{Body, Reply, Said, State};
 use crate::{
     acquire::acquire,
     core::{Core, lock},
+    endpoints::Turn,
     error::{AcquireError, CallError, Fault},
     link::{Answer, Asking, Link, Settling},
     options::AcquireOptions,
@@ -122,23 +123,23 @@ impl Handle {
 
     /// New requests go to another endpoint than that of connection `epoch`.
     pub(crate) fn leave(&self, epoch: u64) {
-        let ticket = lock(&self.shared.state).retire(epoch);
-        if let Some(ticket) = ticket {
-            self.core().endpoints.failed(ticket);
+        let turn = lock(&self.shared.state).retire(epoch);
+        if let Some(turn) = turn {
+            self.core().endpoints.failed(turn.number);
             self.shared.changed.notify_one();
         }
     }
 
-    /// The ticket of the connection that new requests are written on, or of the endpoint that will be asked for one.
-    pub(crate) fn ticket(&self) -> usize {
-        let connected = lock(&self.shared.state).current().map(|(_, ticket)| ticket);
-        connected.unwrap_or_else(|| self.core().endpoints.current())
+    /// The turn of the connection that new requests are written on, or of who will be asked for one.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        let connected = lock(&self.shared.state).current().map(|(_, turn)| turn);
+        connected.or_else(|| self.core().endpoints.current())
     }
 
-    /// The same as [`Self::leave`], if this is the endpoint of the connection that new requests are written on.
-    pub(crate) fn leave_endpoint(&self, ticket: usize) {
+    /// The same as [`Self::leave`], if this is the turn of the connection that new requests are written on.
+    pub(crate) fn leave_turn(&self, turn: u64) {
         let connected = lock(&self.shared.state).current();
-        if let Some((epoch, _)) = connected.filter(|(_, connected)| *connected == ticket) {
+        if let Some((epoch, _)) = connected.filter(|(_, connected)| connected.number == turn) {
             self.leave(epoch);
         }
     }

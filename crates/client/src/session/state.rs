@@ -14,6 +14,7 @@ use prost::Message;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::{
+    endpoints::Turn,
     error::{CallError, Fault},
     link::{Answer, Asking, Settling},
     outcome::Outcome,
@@ -62,8 +63,8 @@ struct Ask {
 #[derive(Debug)]
 struct Line {
     epoch: u64,
-    /// Of its endpoint.
-    ticket: usize,
+    /// Of its replica.
+    turn: Turn,
     waker: Option<Waker>,
     cancels: VecDeque<u64>,
     unanswered: usize,
@@ -147,10 +148,10 @@ impl State {
         self.current.is_none() && self.queue.iter().any(|id| self.asks.contains_key(id))
     }
 
-    /// The connection that new requests are written on, and its endpoint's ticket.
-    pub(super) fn current(&self) -> Option<(u64, usize)> {
+    /// The connection that new requests are written on, and its turn.
+    pub(super) fn current(&self) -> Option<(u64, Turn)> {
         let line = self.lines.iter().find(|line| Some(line.epoch) == self.current)?;
-        Some((line.epoch, line.ticket))
+        Some((line.epoch, line.turn.clone()))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -161,20 +162,19 @@ impl State {
         self.asks.is_empty()
     }
 
-    /// A connection to `ticket`'s endpoint is being opened, and requests may be written on it: its number, and who is told
+    /// A connection to this turn's replica is being opened, and requests may be written on it: its number, and who is told
     /// when it is done with.
-    pub(super) fn open(&mut self, ticket: usize) -> (u64, Arc<Notify>) {
+    pub(super) fn open(&mut self, turn: Turn) -> (u64, Arc<Notify>) {
         self.epochs += 1;
         let (epoch, done) = (self.epochs, Arc::new(Notify::new()));
         let (waker, cancels) = (None, VecDeque::new());
-        self.lines.push(Line { epoch, ticket, waker, cancels, unanswered: 0, done: Arc::clone(&done) });
+        self.lines.push(Line { epoch, turn, waker, cancels, unanswered: 0, done: Arc::clone(&done) });
         self.current = Some(epoch);
         (epoch, done)
     }
 
-    /// New requests go elsewhere; what was written here may still be answered here. Its endpoint's ticket, if it was
-    /// current.
-    pub(super) fn retire(&mut self, epoch: u64) -> Option<usize> {
+    /// New requests go elsewhere; what was written here may still be answered here. Its turn, if it was current.
+    pub(super) fn retire(&mut self, epoch: u64) -> Option<Turn> {
         if self.current != Some(epoch) {
             return None;
         }
@@ -183,7 +183,7 @@ impl State {
         if line.unanswered == 0 {
             line.done.notify_one();
         }
-        Some(line.ticket)
+        Some(line.turn.clone())
     }
 
     /// The oldest connection, if more than `most` are there.
@@ -265,7 +265,7 @@ impl State {
         epoch: u64,
         answers: Vec<SessionAnswer>,
         now: Duration,
-    ) -> (Option<Waker>, Option<usize>) {
+    ) -> (Option<Waker>, Option<Turn>) {
         self.failures = 0;
         let (mut waker, mut useless) = (None, false);
         for SessionAnswer { id, answer } in answers {

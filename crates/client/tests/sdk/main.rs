@@ -9,6 +9,7 @@
 
 mod acquire;
 mod alone;
+mod names;
 mod permit;
 mod real;
 mod session;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use bursar_client::{
-    AcquireError, AcquireOptions, CallError, Client, ClientConfig, ConnectError, Reason, Settled, TlsConfig,
-    Token,
+    AcquireError, AcquireOptions, CallError, Client, ClientConfig, ConnectError, Reason, Resolver, Resolving,
+    Settled, TlsConfig, Token,
 };
 use bursar_coordinator::{Config, Coordinator};
 use bursar_dialect::Profiles;
@@ -19,7 +19,11 @@ use bursar_ledger::{Embedded, ScriptLedger};
 use bursar_quota::{BudgetSpec, Ledger, LimitKind, LimitSpec, ReplicaName, SystemClock};
 use bursar_server::{Options, Role, Tls, serve};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+use tokio::{
+    net::{TcpListener, ToSocketAddrs},
+    sync::oneshot,
+    task::JoinSet,
+};
 
 use crate::support::ms;
 
@@ -43,6 +47,16 @@ struct Replica {
 impl Replica {
     /// A replica over this ledger, with a budget `slots` of so many calls at once.
     async fn start(ledger: Arc<dyn Ledger>, slots: u64, change: impl FnOnce(&mut Options)) -> Self {
+        Self::start_at("127.0.0.1:0", ledger, slots, change).await
+    }
+
+    /// The same, at this address.
+    async fn start_at(
+        address: impl ToSocketAddrs,
+        ledger: Arc<dyn Ledger>,
+        slots: u64,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
         let name = ReplicaName::new(&format!("replica-{number}")).unwrap();
@@ -54,7 +68,7 @@ impl Replica {
         coordinator.put_budget(BudgetSpec::new("slots".parse().unwrap(), vec![limit])).await.unwrap();
         let mut options = Options::new(profiles, clock);
         change(&mut options);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
@@ -81,7 +95,7 @@ struct Held {
 }
 
 /// Workers of one client, half of them over a session, each so many calls.
-async fn fleet(client: &Client, workers: usize, each: usize, after: impl AsyncFn(usize)) -> Arc<Held> {
+async fn fleet(client: &Client, workers: usize, each: usize, mut after: impl AsyncFnMut(usize)) -> Arc<Held> {
     let (held, session) = (Arc::new(Held::default()), client.session());
     let (told, mut heard) = tokio::sync::mpsc::channel(workers * each);
     let mut set = JoinSet::new();
@@ -183,6 +197,53 @@ async fn with_tls_both_sides_are_checked_and_the_token_too() {
     soon(client.session().acquire(options())).await.unwrap().not_sent().await.unwrap();
     // A server for another name is none of ours.
     config.tls = Some(trusted.domain("elsewhere.test").identity(certificate, key));
+    let error = soon(Client::connect(config)).await.unwrap_err();
+    assert!(matches!(&error, ConnectError::Unreachable(_)), "{error:?}");
+}
+
+/// Leads to what it holds.
+#[derive(Debug)]
+struct Name(std::sync::Mutex<Vec<SocketAddr>>);
+
+impl Resolver for Name {
+    fn resolve<'a>(&'a self, host: &'a str, _port: u16) -> Resolving<'a> {
+        assert_eq!(host, "bursar.test");
+        let found = self.0.lock().unwrap().clone();
+        Box::pin(async move { Ok(found) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_with_tls_is_followed_from_address_to_address_without_a_failed_call() {
+    let (ledger, issuer) = (ledger(), authority());
+    let (certificate, key) = issued(&issuer);
+    let secure = |options: &mut Options| {
+        let (certificate, key) = (certificate.clone().into_bytes(), key.clone().into_bytes());
+        options.tls = Some(Tls { certificate, key, client_ca: None });
+    };
+    let mut first = Replica::start(Arc::clone(&ledger), 5, secure).await;
+    let port = first.address.port();
+    let second = Replica::start_at(("127.0.0.2", port), Arc::clone(&ledger), 5, secure).await;
+    let third = Replica::start_at(("127.0.0.3", port), ledger, 5, secure).await;
+    let name = Arc::new(Name(std::sync::Mutex::new(vec![first.address, second.address])));
+    // The certificate is for the name, and for no address.
+    let mut config = ClientConfig::new(format!("https://bursar.test:{port}"));
+    config.tls = Some(TlsConfig::new(issuer.pem()));
+    (config.resolver, config.resolve_every) = (name.clone(), Duration::from_secs(1));
+    config.in_order = true;
+    let client = soon(Client::connect(config.clone())).await.unwrap();
+    let held = fleet(&client, 20, 10, async |calls| {
+        if calls == 60 {
+            // A roll-out: the first ends, the second is not named any more and lives, the third has come.
+            *name.0.lock().unwrap() = vec![third.address];
+            drop(first.stop.take());
+        }
+    });
+    assert!(soon(held).await.most.load(Ordering::SeqCst) <= 5);
+    drop(second);
+    soon(client.acquire(options())).await.unwrap().not_sent().await.unwrap();
+    // What is there for another name is none of ours.
+    config.tls = Some(TlsConfig::new(issuer.pem()).domain("elsewhere.test"));
     let error = soon(Client::connect(config)).await.unwrap_err();
     assert!(matches!(&error, ConnectError::Unreachable(_)), "{error:?}");
 }

@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError};
 
+use super::certificate;
 use crate::HostError;
 
 /// The longest cause that is passed on, in bytes.
@@ -26,6 +27,9 @@ pub(super) enum Verdict {
 impl Verdict {
     /// Judges an error of a call or of connecting.
     pub(super) fn of(error: &RedisError) -> Self {
+        if let Some(problem) = certificate::problem(error) {
+            return Self::Never(clip(problem));
+        }
         match (error.kind(), error.code()) {
             (ErrorKind::Server(_) | ErrorKind::Extension, Some(code)) => {
                 Self::of_server(code, error.detail())
@@ -94,6 +98,9 @@ fn unwrap(detail: &str) -> Option<(&'static str, Option<&str>)> {
 
 /// An error's text, short and without a server's or a script's line breaks. The library redacts passwords itself.
 pub(super) fn cause(error: &RedisError) -> String {
+    if let Some(problem) = certificate::problem(error) {
+        return clip(problem);
+    }
     clip(if error.is_timeout() { "no answer in time".to_owned() } else { error.to_string() })
 }
 

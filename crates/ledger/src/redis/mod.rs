@@ -5,6 +5,7 @@
 //! publish. `failure.rs` judges errors; `config.rs` bounds every wait. Nothing here decides about permits.
 
 mod announce;
+mod certificate;
 mod config;
 mod crypto;
 mod dial;

@@ -1,19 +1,32 @@
 //! An authority with a server's and a client's certificate, made for one test.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 use crate::redis::RedisTls;
 
+/// What is wrong with a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It was valid once.
+    Expired,
+    /// It will be valid.
+    NotYet,
+    /// It is for another host.
+    OtherName,
+}
+
 /// Certificates as PEM files in a temporary folder: for 127.0.0.1 and localhost, and for a client.
-#[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+    /// The server's.
+    key: KeyPair,
 }
 
 impl Default for Certificates {
@@ -32,16 +45,34 @@ impl Certificates {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, key()).expect("an authority signs itself");
         write(folder.path(), "ca.pem", &authority.pem());
-        for (name, subjects) in [("server", &["127.0.0.1", "localhost"][..]), ("client", &["bursar"][..])] {
-            let subjects: Vec<_> = subjects.iter().map(|subject| (*subject).to_owned()).collect();
-            let own = key();
-            let certificate = CertificateParams::new(subjects)
-                .and_then(|params| params.signed_by(&own, &authority))
-                .expect("the authority signs");
-            write(folder.path(), &format!("{name}.pem"), &certificate.pem());
-            write(folder.path(), &format!("{name}.key"), &own.serialize_pem());
+        let (server, client) = (key(), key());
+        write(folder.path(), "server.key", &server.serialize_pem());
+        write(folder.path(), "client.key", &client.serialize_pem());
+        let this = Self { folder, authority, key: server };
+        this.sign("server.pem", params(&SERVER), &this.key);
+        this.sign("client.pem", params(&["bursar"]), &client);
+        this
+    }
+
+    fn sign(&self, name: &str, params: CertificateParams, key: &KeyPair) {
+        let certificate = params.signed_by(key, &self.authority).expect("the authority signs");
+        write(self.folder.path(), name, &certificate.pem());
+    }
+
+    /// Where another certificate of the server is, for the same key, that is flawed so.
+    pub fn flawed(&self, flaw: Flaw) -> PathBuf {
+        let mut params = params(match flaw {
+            Flaw::OtherName => &["elsewhere.test"],
+            _ => &SERVER,
+        });
+        match flaw {
+            Flaw::Expired => params.not_after = date_time_ymd(2020, 1, 1),
+            Flaw::NotYet => params.not_before = date_time_ymd(4000, 1, 1),
+            Flaw::OtherName => {}
         }
-        Self { folder }
+        let name = format!("{flaw:?}.pem");
+        self.sign(&name, params, &self.key);
+        self.path(&name)
     }
 
     /// The authority's certificate, the server's certificate and key: `ca.pem`, `server.pem`, `server.key`, and the
@@ -57,6 +88,20 @@ impl Certificates {
             cert_file: Some(self.path("client.pem")),
             key_file: Some(self.path("client.key")),
         }
+    }
+}
+
+/// Whom the server's certificate is for.
+const SERVER: [&str; 2] = ["127.0.0.1", "localhost"];
+
+fn params(subjects: &[&str]) -> CertificateParams {
+    let subjects: Vec<_> = subjects.iter().map(|subject| (*subject).to_owned()).collect();
+    CertificateParams::new(subjects).expect("these are names")
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("folder", &self.folder.path()).finish_non_exhaustive()
     }
 }
 

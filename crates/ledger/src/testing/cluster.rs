@@ -27,8 +27,13 @@ impl RedisCluster {
     /// Six nodes: three masters, and behind them their replicas in the same order. A node that is silent for
     /// `node_timeout_ms` counts as gone.
     pub fn start_replicated(node_timeout_ms: u32) -> Self {
-        let mut this = Self::masters(&RedisServer::setup(), node_timeout_ms);
-        let replicas = nodes(&RedisServer::setup(), node_timeout_ms);
+        Self::start_replicated_as(&RedisServer::setup(), node_timeout_ms)
+    }
+
+    /// As [`Self::start_replicated`], each node set up so.
+    pub fn start_replicated_as(setup: &ServerSetup, node_timeout_ms: u32) -> Self {
+        let mut this = Self::masters(setup, node_timeout_ms);
+        let replicas = nodes(setup, node_timeout_ms);
         for replica in &replicas {
             for master in &this.nodes {
                 replica.command(&["CLUSTER", "MEET", "127.0.0.1", &master.port().to_string()]);

@@ -20,7 +20,7 @@ mod server;
 
 use std::{fmt::Debug, time::Duration};
 
-pub use certificates::Certificates;
+pub use certificates::{Certificates, Flaw};
 pub use cluster::RedisCluster;
 pub use lua::{LUA_VARIABLE, PROBES_VARIABLE};
 pub(crate) use lua::{file as lua_file, install_probes};

@@ -1,13 +1,14 @@
 //! A master, its replica, and sentinels that watch them.
 
-use std::{fmt, fs};
+use std::{fmt, fs, sync::Arc};
 
-use redis::{Client, RedisError, RedisResult, Value};
+use redis::{IntoConnectionInfo as _, RedisError, RedisResult, Value};
 use tempfile::TempDir;
 
 use super::{
-    RedisServer,
+    Certificates, RedisServer, ServerSetup,
     program::{Process, free_port, program},
+    server::{client, local, tls},
     wait_for,
 };
 
@@ -23,6 +24,7 @@ pub struct RedisSentinel {
 /// One sentinel.
 struct Sentinel {
     port: u16,
+    certificates: Option<Arc<Certificates>>,
     _process: Process,
     _folder: TempDir,
 }
@@ -31,19 +33,30 @@ impl Sentinel {
     fn start(master: &RedisServer, quorum: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let port = free_port();
+        let certificates = master.setup.certificates.clone();
+        let listens = match &certificates {
+            None => format!("port {port}\n"),
+            Some(certificates) => {
+                let files: String =
+                    tls(certificates).iter().map(|(option, value)| format!("{option} {value}\n")).collect();
+                format!("port 0\ntls-port {port}\n{files}")
+            }
+        };
         let config = format!(
-            "bind 127.0.0.1\nport {port}\nsentinel monitor {SERVICE} 127.0.0.1 {} {quorum}\n\
+            "bind 127.0.0.1\n{listens}sentinel monitor {SERVICE} 127.0.0.1 {} {quorum}\n\
              sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 2000\n",
             master.port()
         );
         fs::write(folder.path().join("sentinel.conf"), config).expect("the temporary folder can be written");
-        let process =
-            Process::start(&program(false), folder.path(), &["sentinel.conf".into(), "--sentinel".into()]);
-        Self { port, _process: process, _folder: folder }
+        let program = program(certificates.is_some());
+        let process = Process::start(&program, folder.path(), &["sentinel.conf".into(), "--sentinel".into()]);
+        Self { port, certificates, _process: process, _folder: folder }
     }
 
     fn ask(&self, words: &[&str]) -> RedisResult<Value> {
-        let mut connection = Client::open(("127.0.0.1", self.port))?.get_connection()?;
+        let certificates = self.certificates.as_deref();
+        let info = local(self.port, certificates.is_some()).into_connection_info()?;
+        let mut connection = client(info, certificates)?.get_connection()?;
         redis::cmd("SENTINEL").arg(words).query(&mut connection)
     }
 
@@ -68,8 +81,13 @@ impl RedisSentinel {
 
     /// The same with so many sentinels, of which most must agree; waits until they know each other as well.
     pub fn start_with(sentinels: usize) -> Self {
-        let master = RedisServer::start();
-        let replica = RedisServer::setup().replica_of(&master).start();
+        Self::start_as(&RedisServer::setup(), sentinels)
+    }
+
+    /// The same with both servers set up so; with TLS, if they have it.
+    pub fn start_as(setup: &ServerSetup, sentinels: usize) -> Self {
+        let master = setup.clone().start();
+        let replica = setup.clone().replica_of(&master).start();
         let sentinels: Vec<_> = (0..sentinels).map(|_| Sentinel::start(&master, sentinels / 2 + 1)).collect();
         for sentinel in &sentinels {
             wait_for("a sentinel that knows all", || sentinel.knows(sentinels.len() - 1));
@@ -81,7 +99,8 @@ impl RedisSentinel {
     pub fn url(&self) -> String {
         let sentinels: Vec<_> =
             self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-        format!("redis+sentinel://{}/{SERVICE}", sentinels.join(","))
+        let scheme = if self.servers[0].setup.certificates.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}+sentinel://{}/{SERVICE}", sentinels.join(","))
     }
 
     /// Both servers, in the order in which they were started: the first is the master unless there was a failover.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisResult,
-    TlsCertificates, Value,
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisResult, TlsCertificates, Value,
 };
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ pub struct ServerSetup {
     program: Option<PathBuf>,
     args: Vec<String>,
     login: Option<(String, String)>,
-    certificates: Option<Arc<Certificates>>,
+    pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 impl ServerSetup {
@@ -77,7 +77,7 @@ impl ServerSetup {
 
 /// One server on 127.0.0.1; ends when dropped.
 pub struct RedisServer {
-    setup: ServerSetup,
+    pub(super) setup: ServerSetup,
     port: u16,
     folder: TempDir,
     process: Process,
@@ -134,6 +134,32 @@ impl RedisServer {
         }
     }
 
+    /// From now on it shows this certificate, for the same key, to whoever connects.
+    pub fn show_certificate(&self, path: &Path) {
+        self.command(&["CONFIG", "SET", "tls-cert-file", &path.display().to_string()]);
+    }
+
+    /// Lets all who would write wait, for so long; what was written goes on to replicas.
+    pub fn pause_writes(&self, span: std::time::Duration) {
+        self.command(&["CLIENT", "PAUSE", &span.as_millis().to_string(), "WRITE"]);
+    }
+
+    /// How much of the stream of writes it has: a master, or a replica of its master's.
+    pub fn replication_offset(&self) -> u64 {
+        let Value::BulkString(info) = self.command(&["INFO", "replication"]) else { return 0 };
+        let info = String::from_utf8_lossy(&info);
+        let of =
+            |key: &str| info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.parse().ok());
+        of("slave_repl_offset").or_else(|| of("master_repl_offset")).unwrap_or_default()
+    }
+
+    /// Ends all connections of clients.
+    pub fn hang_up(&self) {
+        for kind in ["normal", "pubsub"] {
+            self.command(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
+        }
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -153,20 +179,13 @@ impl RedisServer {
 
     /// Runs a command on a connection of its own.
     pub fn try_command(&self, words: &[&str]) -> RedisResult<Value> {
-        let host = "127.0.0.1".to_owned();
-        let address = match self.setup.certificates {
-            None => ConnectionAddr::Tcp(host, self.port),
-            Some(_) => ConnectionAddr::TcpTls { host, port: self.port, insecure: false, tls_params: None },
-        };
-        let mut info = address.into_connection_info()?;
+        let certificates = self.setup.certificates.as_deref();
+        let mut info = local(self.port, certificates.is_some()).into_connection_info()?;
         if let Some((user, password)) = &self.setup.login {
             let login = RedisConnectionInfo::default().set_username(user).set_password(password);
             info = info.set_redis_settings(login);
         }
-        let client = match &self.setup.certificates {
-            None => Client::open(info)?,
-            Some(certificates) => Client::build_with_tls(info, read(certificates))?,
-        };
+        let client = client(info, certificates)?;
         let bound = std::time::Duration::from_secs(5);
         let mut connection = client.get_connection_with_timeout(bound)?;
         connection.set_read_timeout(Some(bound))?;
@@ -228,16 +247,41 @@ fn arguments(setup: &ServerSetup, port: u16) -> Vec<String> {
     match &setup.certificates {
         None => args.extend(["--port".to_owned(), port.to_string()]),
         Some(certificates) => {
-            args.extend(["--port", "0", "--tls-auth-clients", "yes"].map(str::to_owned));
-            args.extend(["--tls-port".to_owned(), port.to_string()]);
-            for (option, name) in [("ca-cert", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")] {
-                let path = certificates.path(name).display().to_string();
-                args.extend([format!("--tls-{option}-file"), path]);
-            }
+            args.extend(["--port".to_owned(), "0".to_owned(), "--tls-port".to_owned(), port.to_string()]);
+            args.extend(
+                tls(certificates).into_iter().flat_map(|(option, value)| [format!("--{option}"), value]),
+            );
         }
     }
     args.extend(setup.args.iter().cloned());
     args
+}
+
+/// What a server is told about TLS, in its configuration's words: with clients, with its master, and within a cluster.
+pub(super) fn tls(certificates: &Certificates) -> Vec<(String, String)> {
+    let always = ["auth-clients", "replication", "cluster"].map(|option| (option, "yes".to_owned()));
+    let files = [("ca-cert-file", "ca.pem"), ("cert-file", "server.pem"), ("key-file", "server.key")]
+        .map(|(option, name)| (option, certificates.path(name).display().to_string()));
+    always.into_iter().chain(files).map(|(option, value)| (format!("tls-{option}"), value)).collect()
+}
+
+/// A client that shows its certificate, and does not look at the server's.
+pub(super) fn client(info: ConnectionInfo, certificates: Option<&Certificates>) -> RedisResult<Client> {
+    match certificates {
+        None => Client::open(info),
+        Some(certificates) => Client::build_with_tls(info, read(certificates)),
+    }
+}
+
+/// An address on 127.0.0.1.
+pub(super) fn local(port: u16, with_tls: bool) -> ConnectionAddr {
+    let host = "127.0.0.1".to_owned();
+    if with_tls {
+        // Whatever its certificate is: some tests give it a wrong one.
+        ConnectionAddr::TcpTls { host, port, insecure: true, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    }
 }
 
 fn read(certificates: &Certificates) -> TlsCertificates {

@@ -4,6 +4,7 @@
 mod acl;
 mod announcements;
 mod calls;
+mod certificates;
 mod eviction;
 mod failures;
 mod security;

@@ -73,7 +73,7 @@ pub(super) struct StageArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StoreArgs {
     /// Where a server that is started keeps its budgets: embedded, redis (one is started too, on loopback, keeping nothing
-    /// on disk), or the URL of one that runs.
+    /// on disk), cluster (three masters are), or the URL of one that runs.
     #[arg(long, value_name = "STORE", default_value = "embedded")]
     store: Store,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod all;
 mod args;
+mod cluster;
 mod echo;
 mod memory;
 mod one;
@@ -34,6 +35,7 @@ Examples:
   bursar bench acquire --rate 5000 --seconds 30          an open loop: latency counts from when a call was due
   bursar bench all --callers 1,4,16,64,256,1024,4096 --chart callers.svg
   bursar bench script --store redis                      one EVALSHA by itself
+  bursar bench cluster                                   a cluster of three beside one server, 1,024 budgets
   bursar bench memory --store redis                      bytes of a budget, a session, a waiter
   bursar bench soak --store redis --seconds 600 --chart memory.svg
   bursar bench session --target http://10.0.0.7:7411 --metrics 10.0.0.7:7412
@@ -54,6 +56,7 @@ enum What {
     Acquire(one::Args),
     /// Acquires over the SDK's sessions, one a connection, whose messages its callers share; settlements ride along.
     Session(one::Args),
+    Cluster(cluster::Args),
     Script(script::Args),
     Memory(memory::Args),
     Soak(soak::Args),
@@ -68,6 +71,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
             What::Floor(args) => Box::pin(one::run(args, &[Kind::Floor, Kind::SessionFloor])).await,
             What::Acquire(args) => Box::pin(one::run(args, &[Kind::Acquire])).await,
             What::Session(args) => Box::pin(one::run(args, &[Kind::Session])).await,
+            What::Cluster(args) => Box::pin(cluster::run(args)).await,
             What::Script(args) => Box::pin(script::run(args)).await,
             What::Memory(args) => Box::pin(memory::run(args)).await,
             What::Soak(args) => Box::pin(soak::run(args)).await,

@@ -19,7 +19,7 @@ use crate::{
 /// Bursar's and the network's.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which store: embedded, redis (one is started, on loopback), or the URL of one that runs.
+    /// Which store: embedded, redis (one is started, on loopback), cluster (three are), or the URL of one that runs.
     #[arg(long, value_name = "STORE", default_value = "redis")]
     store: Store,
     /// How long to measure, 10 ms to a day; a bare number is seconds.
@@ -39,7 +39,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let stage = Stage::store_alone(&args.programs.programs()?, &args.store).map_err(failed)?;
     let url = match &args.store {
         Store::Url(url) => url.clone(),
-        Store::Embedded | Store::Redis => stage.store_url(),
+        Store::Embedded | Store::Redis | Store::Cluster => stage.store_url(),
     };
     let flag = FlagValue { flag: "--store".into(), path: "store.url".into(), text: url };
     let config = config::load(&Sources { flags: vec![flag], ..Sources::default() })
