@@ -81,7 +81,7 @@ pub(crate) fn announced(program: &Path, words: &[&str]) -> Result<(Process, Valu
 }
 
 /// Starts a Redis or Valkey server that keeps nothing on disk, with more `words`: its process and its port on loopback.
-pub(super) fn redis(program: &Path, words: &[&str]) -> Result<(Process, u16), BenchError> {
+fn redis(program: &Path, words: &[&str]) -> Result<(Process, u16), BenchError> {
     let name = program.display().to_string();
     for _ in 0..PORTS {
         let port = free_port()?;

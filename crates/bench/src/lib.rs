@@ -7,7 +7,8 @@
 //! - **Open loop** ([`Load::rate`]): calls are due at moments fixed beforehand, and the latency of each counts from when it
 //!   was due, whether or not a caller was free. So a stall is seen by all calls that it held up (no coordinated omission).
 //!
-//! `measure` makes one [`Row`]; [`suite`] puts rows beside their floors, [`cluster`] those of a cluster beside one server's; [`idle`] weighs memory, [`soak`] over time.
+//! `measure` makes one [`Row`]; [`suite`] puts rows beside their floors, [`cluster`] those of a cluster beside one server's;
+//! [`idle`] weighs memory, [`soak`] over time.
 
 mod call;
 pub mod chart;

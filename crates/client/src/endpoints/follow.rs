@@ -20,7 +20,8 @@ use crate::{
 
 /// How long one question to the resolver may take.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The least time between two rounds, less up to a quarter; doubled, up to the period, by each that was made in a hurry and found nothing new.
+/// The least time between two rounds, less up to a quarter; doubled, up to the period, by each that was made in a hurry and
+/// found nothing new.
 const LEAST: Duration = Duration::from_secs(1);
 /// After a failure, the longest until names are resolved anew: so many clients may have met it at once.
 const SPREAD: Duration = Duration::from_millis(500);
