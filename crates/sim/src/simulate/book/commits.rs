@@ -44,6 +44,7 @@ impl Book {
     /// A commit ran at `now` and was answered so.
     pub(crate) fn committed(&mut self, now: Duration, ran: &Ran<'_>) {
         self.tally.commits += 1;
+        let counted_from = self.counted_from(now, ran);
         for (at, group) in ran.commit.settles.iter().enumerate() {
             let paused = ran.reply.paused_ms.get(at).copied().unwrap_or(0);
             let paused_until = (paused > 0).then(|| ran.by_store + Duration::from_millis(paused));
@@ -71,14 +72,26 @@ impl Book {
             if let (bursar_quota::Renewal::Renewed { deadline_ms }, Some(permit)) =
                 (renewed, self.permits.get_mut(&(group.lease, group.index)))
             {
-                permit.deadline = permit.deadline.max(now + Duration::from_millis(*deadline_ms));
+                permit.deadline = permit.deadline.max(counted_from + Duration::from_millis(*deadline_ms));
             }
         }
         for (group, decision) in ran.commit.acquires.iter().zip(&ran.reply.decisions) {
-            self.decided(now, ran.budget, group, decision);
+            self.decided((now, counted_from), ran.budget, group, decision);
         }
         self.check_slots(now, ran);
         self.check_bounds(now, ran);
+    }
+
+    /// From when the spans of an answer count. A call that was long under way finds the store's time where it was when the call
+    /// was sent, as far as nobody was told of a later one; the next moves it on again.
+    fn counted_from(&mut self, now: Duration, ran: &Ran<'_>) -> Duration {
+        let is_unsteady = self.is_unsteady();
+        let account = &mut self.accounts[ran.budget];
+        // By the store it is later than here: it begins at a moment of its own.
+        let Some(ahead) = ran.by_store.checked_sub(now) else { return now };
+        let most = account.ahead.map_or(ahead, |most| most.max(ahead));
+        account.ahead = Some(most);
+        if is_unsteady { now } else { now.saturating_sub(most.saturating_sub(ahead)) }
     }
 
     fn settled(&mut self, now: Duration, budget: usize, index: u16, taken: &Taken<'_>) {
@@ -193,12 +206,18 @@ impl Book {
         }
     }
 
-    fn decided(&mut self, now: Duration, budget: usize, group: &AcquireGroup, decision: &Decision) {
+    fn decided(
+        &mut self,
+        (now, counted_from): (Duration, Duration),
+        budget: usize,
+        group: &AcquireGroup,
+        decision: &Decision,
+    ) {
         if decision.granted == 0 {
             return;
         }
-        let send_by = now + Duration::from_millis(decision.send_within_ms);
-        let deadline = now + Duration::from_millis(decision.deadline_ms);
+        let send_by = counted_from + Duration::from_millis(decision.send_within_ms);
+        let deadline = counted_from + Duration::from_millis(decision.deadline_ms);
         // Asked for again: the same grant, unless all of it had been given back. A store that forgot the lease grants it anew,
         // with a moment of its own.
         let is_as_it_was = |permit: &Permit| {

@@ -103,6 +103,8 @@ struct Account {
     held: Vec<PermitKey>,
     /// When a worker last got one.
     last_got: Duration,
+    /// By how much the store's time was later than the simulation's, the most of all commits.
+    ahead: Option<Duration>,
 }
 
 /// A lease's hash is the lease: it is random.
@@ -208,6 +210,7 @@ impl Book {
                 running: BTreeMap::new(),
                 held: Vec::new(),
                 last_got: Duration::ZERO,
+                ahead: None,
             }
         };
         Self {

@@ -66,8 +66,8 @@ pub(super) fn regions(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
-/// 600 a minute; the store is gone for a second and comes back empty. It is noticed, and what is true is learned again from one
-/// probe. No refusal, and 97 %.
+/// 600 a minute; the store is gone for a second and comes back empty, twice. It is noticed, and what is true is learned again
+/// from one probe, which alone may be refused. 97 %.
 pub(super) fn state_empty(draws: &mut Draws, run: &Run) -> Scenario {
     state_loss(draws, run, |_| Fault::StoreEmpty)
 }
