@@ -11,6 +11,7 @@
 --   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)  by id (none; `?` each asks; `!`
 --     each holds one already; `=` and the index of a permit that is claimed again)
 --   the tags of the requests by id of all groups, one a permit
+--   the contenders (who of the callers waits, at most 32; none from an older replica), each as `fair` keeps it
 -- REPLY {settled: a letter an index (a applied, d done before, u unknown)}  {paused: ms}  {renewed: ms, settled or unknown}
 --   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms), places (by request: an index here,
 --     lease:index elsewhere, `-` nowhere; none: the first ones, in order)}}  {limits: {available, out, paid}}
@@ -116,15 +117,17 @@ local first_tag, last_tag = granting.tags(groups)
 if first_tag <= last_tag then
   ctx.requests = requests.open(state, ctx.now, { KEYS[6], KEYS[7] }, first_tag, last_tag)
 end
+ctx.waiting.told = args.rest(' ')
 for i = 1, acquires do
   decided[i] = granting.apply(ctx, groups[i], lease_at())
 end
 
-local stand = {}
+local stand, has_room = {}, false
 for l = 1, #budget.limits do
   local limit = budget.limits[l]
   local available = limit.does.available(limit)
   stand[l] = { int(available), int(limit.out), int(limits.paid(limit)) }
+  has_room = has_room or available > 0
   local used = limit.n - available
   if used >= budget.alert * limit.n and not limit.alerted then
     limit.alerted = 1
@@ -137,7 +140,16 @@ for l = 1, #budget.limits do
   end
 end
 
-if ctx.waiting.is_anybody and ctx.freed then
+local tags, gives_up = nil, false
+if ctx.fair or ctx.waiting.is_left then
+  local fair = granting.fair(ctx)
+  if waiting.is_shared(ctx.waiting) then
+    tags = fair.tags(ctx.fair)
+    fair.flush(ctx.fair, ctx.waiting)
+  end
+  ctx.waiting.told, gives_up = fair.close(ctx.fair)
+end
+if ctx.waiting.is_anybody and (ctx.freed or (gives_up and has_room) or (ctx.fair and ctx.fair.has_left)) then
   announce.say('wake')
 end
 
@@ -161,6 +173,6 @@ if ctx.requests then
   requests.flush(ctx.requests)
 end
 usage.flush(ctx.use)
-waiting.close(ctx.waiting, callers, budget.limits)
+waiting.close(ctx.waiting, callers, budget.limits, tags)
 hash.flush(state)
 return { settled, paused, renewed, decided, stand, remember }

@@ -14,6 +14,8 @@ pub struct Commit {
     pub spec_version: u64,
     /// Callers that will wait at this replica beyond this commit, 0 if none: others' freed capacity is announced to it.
     pub waiting: u64,
+    /// Who of them waits, at most [`MAX_CONTENDERS`]; empty where it is not told, or nobody waits.
+    pub contenders: Vec<Contender>,
     /// A uniform random number in `[0, 1)`, the jitter of a back-off that this commit may cause.
     pub jitter: f64,
     /// At most 512 groups.
@@ -22,6 +24,26 @@ pub struct Commit {
     pub renews: Vec<RenewGroup>,
     /// At most 512 groups.
     pub acquires: Vec<AcquireGroup>,
+}
+
+/// The most contenders that a commit names.
+pub const MAX_CONTENDERS: usize = 32;
+
+/// Calls of one tenant, tier and class that wait at a replica, those that the commit itself asks for included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contender {
+    /// How urgent.
+    pub tier: Tier,
+    /// Who waits; `None`: all of the tier that the commit does not name.
+    pub tenant: Option<TenantName>,
+    /// How many tenants they are: 1, but for those that are not named.
+    pub tenants: u32,
+    /// The calls' class; of those that are not named that of one of them.
+    pub class: ClassName,
+    /// How many calls, at least 1.
+    pub calls: u64,
+    /// What one of them costs by limit.
+    pub costs: Vec<u64>,
 }
 
 /// Permits of one lease with the same outcome.

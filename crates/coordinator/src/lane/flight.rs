@@ -117,6 +117,7 @@ impl Run {
             replica: self.core.config.replica.clone(),
             spec_version: view.version,
             waiting,
+            contenders: self.queues.contenders(batch.as_ref(), now),
             jitter: self.leases.jitter(),
             settles,
             renews,

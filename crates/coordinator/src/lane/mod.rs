@@ -6,6 +6,7 @@
 //! | `queue`, `plan` | who waits; whom to ask for next, and how that is folded |
 //! | `decide`, `places`, `patience` | what a decision means for the queues; where requests by id have their permits; what time does to them |
 //! | `line` | when those behind others have their turn at the earliest |
+//! | `contenders` | who waits, as a commit tells the other replicas |
 //! | `settle`, `lease` | settlements folded by lease; ids of leases, tags of requests by id |
 //! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
 //! | `rationing`, `ration`, `allowance` | what is granted while the ledger gives no answer, if the budget declares it |
@@ -14,6 +15,7 @@
 
 mod allowance;
 mod answers;
+mod contenders;
 mod decide;
 mod flight;
 mod lease;

@@ -66,7 +66,7 @@ pub(super) struct Class {
 /// The waiters of one tenant in one tier.
 #[derive(Debug)]
 pub(super) struct Party {
-    name: TenantName,
+    pub(super) name: TenantName,
     live: usize,
     /// Its place in the ring.
     stamp: u64,
@@ -88,7 +88,7 @@ pub(super) struct TierQueue {
     live: usize,
     by_name: HashMap<TenantName, u32>,
     pub(super) ring: BTreeMap<u64, u32>,
-    parties: Vec<Option<Party>>,
+    pub(super) parties: Vec<Option<Party>>,
     free: Vec<u32>,
 }
 

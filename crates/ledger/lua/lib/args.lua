@@ -25,3 +25,13 @@ function args.optional()
   end
   return tonumber(text)
 end
+
+-- All that is left, each behind `mark`.
+function args.rest(mark)
+  local words = {}
+  for at = args.at + 1, #ARGV do
+    words[#words + 1] = mark .. ARGV[at]
+  end
+  args.at = #ARGV
+  return table.concat(words)
+end

@@ -7,6 +7,7 @@
 -- @include lib/life
 -- @include lib/waiting
 -- @include lib/requests
+-- @late lib/fair
 
 local granting = {}
 
@@ -15,6 +16,15 @@ local PRECEDENCE = {
   cost_above_capacity = 1, paused_by_operator = 2, paused_by_upstream = 3, probing = 4, quota_exhausted = 5,
   concurrency_exhausted = 6, reserved = 7, tenant_capped = 8, ramping = 9,
 }
+
+-- What shares a limit out among those who wait at several replicas, defined where some do.
+local fair = nil
+
+function granting.fair(ctx)
+  fair = fair or late_fair()
+  ctx.fair = ctx.fair or fair.open(ctx)
+  return fair
+end
 
 -- Reads one acquire group from ARGV.
 function granting.read()
@@ -179,19 +189,27 @@ local function weigh_limit(ctx, group, t, limit, cost)
   if ahead > 0 then
     t.bound(0, exhausted, limit.name, when)
   else
-    local left, left_till = waiting.left_to_others(ctx.waiting, limit)
+    local left, left_till = waiting.left_to_others(ctx.waiting, limit, group)
     local fits = math.floor(open / weight)
     local alone = fits
     if fits > 0 then
       fits = math.max(0, math.floor((open - left) / weight))
     end
-    local is_behind = fits < alone
+    local is_behind, behind_till = fits < alone, nil
+    if fits > 0 and #ctx.waiting.rivals > 0 then
+      local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, fits, function(before)
+        return ready_at(ctx, limit, group, weight + before, cost)
+      end)
+      if share < fits then
+        fits, is_behind, behind_till = share, true, till
+      end
+    end
     if weight < cost then
       fits = math.min(fits, 1)
     end
     if fits < t.may_go or fits < group.count then
       local whole = math.floor(all / weight) > fits
-      t.bound(fits, whole and 'reserved' or exhausted, limit.name, is_behind and function()
+      t.bound(fits, whole and 'reserved' or exhausted, limit.name, behind_till or is_behind and function()
         return math.min(left_till, ready_at(ctx, limit, group, weight + left, cost))
       end or when, is_behind)
     end
@@ -263,6 +281,13 @@ local function note_waiting(ctx, group, t)
     if cost > 0 then
       waiting.note(ctx.waiting, limit, t.may_go > 0, waits_for[limit.name] and limits.weigh(limit, cost) or nil)
     end
+  end
+end
+
+-- Notes for the other replicas how many of those who wait here are served.
+local function note_share(ctx, group, granted, is_there)
+  if ctx.waiting.told ~= '' then
+    granting.fair(ctx).note(ctx.fair, group, granted, is_there)
   end
 end
 
@@ -357,6 +382,9 @@ local function grant(ctx, group, t, lease_key)
     pauses.let_out(ctx.pauses, t.ramp_scopes[i], count)
   end
   life.grant(ctx.state, l.deadline)
+  if waiting.is_shared(ctx.waiting) then
+    granting.fair(ctx).charge(ctx.fair, group, count)
+  end
   usage.count(ctx.use, 'granted', count)
   usage.charge(ctx.use, group, usage.units(group.units), count)
   ctx.remember(lease_key, l)
@@ -440,9 +468,11 @@ function granting.apply(ctx, group, lease_key)
     ctx.looks = {}
   end
   if t.may_go == group.count then
+    note_share(ctx, group, t.may_go, false)
     return { t.may_go, send_within(ctx, group), group.ttl, '', '', '', places_of(group) }
   end
   local reason, limit, at = refusal(t)
+  note_share(ctx, group, t.may_go, reason ~= 'quota_exhausted' and reason ~= 'concurrency_exhausted')
   hold_back(ctx, group, t, group.count - t.may_go)
   ctx.refused = true
   local retry = at and int(math.max(0, at - ctx.now)) or ''

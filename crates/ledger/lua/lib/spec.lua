@@ -5,6 +5,15 @@
 
 local spec = {}
 
+spec.TIERS = { 'interactive', 'standard', 'batch' }
+-- Of a budget that was declared before its weights were told.
+local WEIGHTS = { interactive = 8, standard = 4, batch = 1 }
+
+-- What a tier gets of what is scarce, in proportion to the others.
+function spec.weight(budget, tier)
+  return math.max(1, budget['weight_' .. tier] or WEIGHTS[tier] or 1)
+end
+
 local function amounts(text)
   local list, by_party = {}, {}
   for party, amount in string.gmatch(text, '([^;=]+)=(%d+)') do

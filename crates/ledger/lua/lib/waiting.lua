@@ -1,7 +1,8 @@
 -- Replicas whose callers wait: how many do, and of which limits a replica has got nothing since when.
 -- A field a replica: `<callers> <known until>`, and ` <limit's key>=<since>,<until>,<weight>` for each limit that refused it.
 -- Invariant: whoever was refused by a limit PATIENCE longer than the asker finds what one of its calls weighs left there. A
--- replica that is not heard of any more keeps nothing from anybody once its time is over.
+-- replica that is not heard of any more keeps nothing from anybody once its time is over. Between tenants and tiers that is
+-- for `fair` to say: who has waited longer counts within a tenant of a tier, and where it is not told who waits.
 -- @include lib/hash
 
 local waiting = {}
@@ -12,6 +13,9 @@ local KNOWN = 10000
 local LEFT = 6000
 -- How much longer another must have waited to come first: ms.
 local PATIENCE = 1000
+
+-- The field of the tags that `fair` keeps, `<known until> <tags>`; no replica is called so.
+local TAGS = '='
 
 local function marks_of(text)
   local marks = {}
@@ -28,20 +32,34 @@ function waiting.callers(text, now)
 end
 
 function waiting.open(wait_key, replica, now)
-  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false }
+  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false, rivals = {}, told = '', mine_text = '' }
   local replicas = hash.load_all(w.h)
   for i = 1, #replicas do
     local text = w.h.have[replicas[i]]
-    if not waiting.callers(text, now) then
+    if replicas[i] == TAGS then
+      local _, at, till = string.find(text, '^(%d+)')
+      w.tags_till = till and tonumber(till) or 0
+      w.had_tags, w.tags = true, w.tags_till > now and string.sub(text, at + 1) or nil
+    elseif not waiting.callers(text, now) then
       hash.put(w.h, replicas[i], nil)
     elseif replicas[i] == replica then
-      w.mine = marks_of(text)
+      w.mine, w.mine_text = marks_of(text), text
+      w.is_left = string.find(text, '=x%d+:%d+:[1-9]')
     else
       w.is_anybody = true
-      w.others[#w.others + 1] = marks_of(text)
+      w.others[#w.others + 1] = { marks = marks_of(text), text = text }
+      if string.find(text, '=x', 1, true) then
+        w.rivals[#w.rivals + 1] = replicas[i]
+        w.others[#w.others].is_told = true
+      end
     end
   end
   return w
+end
+
+-- Whether others contend, or did lately: what is granted counts for whose turn it is.
+function waiting.is_shared(w)
+  return #w.rivals > 0 or w.tags
 end
 
 local function since(w, limit)
@@ -49,12 +67,17 @@ local function since(w, limit)
   return mark and mark.till > w.now and mark.since or w.now
 end
 
--- What is left of a limit to those that have waited longer, and until when at most.
-function waiting.left_to_others(w, limit)
+-- Whether it is for who has waited longer to say who comes first: both are of one tenant and tier, or it is not told.
+local function is_alike(other, group)
+  return not other.is_told or string.find(other.text, ' ' .. group.tier .. ',' .. group.tenant .. ',', 1, true)
+end
+
+-- What is left of a limit to those that have waited longer than a group, and until when at most.
+function waiting.left_to_others(w, limit, group)
   local left, latest = 0, 0
   for i = 1, #w.others do
-    local mark = w.others[i][limit.key]
-    if mark and mark.till > w.now and mark.since < since(w, limit) - PATIENCE then
+    local mark = w.others[i].marks[limit.key]
+    if mark and mark.till > w.now and mark.since < since(w, limit) - PATIENCE and is_alike(w.others[i], group) then
       left = left + mark.weight
       latest = math.max(latest, mark.till)
     end
@@ -70,8 +93,8 @@ function waiting.note(w, limit, is_served, weight)
   w.asked[limit.key] = asked
 end
 
--- Writes how many callers wait here now, and for what.
-function waiting.close(w, callers, limits_of_it)
+-- Writes how many callers wait here now, for what, and who they are; and the tags, where they changed.
+function waiting.close(w, callers, limits_of_it, tags)
   if callers == 0 then
     if w.h.have[w.replica] then
       hash.put(w.h, w.replica, nil)
@@ -90,7 +113,15 @@ function waiting.close(w, callers, limits_of_it)
         text = text .. ' ' .. limit.key .. '=' .. int(mark.since) .. ',' .. int(mark.till) .. ',' .. int(mark.weight)
       end
     end
-    hash.put(w.h, w.replica, text)
+    hash.put(w.h, w.replica, text .. w.told)
+  end
+  tags = (callers > 0 or w.is_anybody) and (tags or w.tags) or nil
+  if tags and #w.rivals > 0 then
+    hash.put(w.h, TAGS, int(w.now + KNOWN) .. tags)
+  elseif tags and tags ~= w.tags then
+    hash.put(w.h, TAGS, int(w.tags_till) .. tags)
+  elseif w.had_tags and not tags then
+    hash.put(w.h, TAGS, nil)
   end
   hash.flush(w.h)
 end

@@ -3,8 +3,9 @@
 use std::{fmt::Display, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, BudgetName, Commit, CommitReply, Decision, LeaseId, LedgerError, LimitName, LimitReading,
-    PauseOrder, Place, Reason, Refusal, Renewal, Requests, Scope, SettleGroup, SettleKind, Settled, UnitName,
+    AcquireGroup, BudgetName, Commit, CommitReply, Contender, Decision, LeaseId, LedgerError, LimitName,
+    LimitReading, PauseOrder, Place, Reason, Refusal, Renewal, Requests, Scope, SettleGroup, SettleKind,
+    Settled, UnitName,
 };
 
 use super::{Keys, Reader, Remembered, Witness, life};
@@ -92,6 +93,14 @@ fn put_acquire(args: &mut Args, group: &AcquireGroup) {
     }
 }
 
+/// As `lib/fair` keeps it: those who are not listed by themselves are their replica's.
+fn put_contender(args: &mut Args, contender: &Contender, replica: &bursar_quota::ReplicaName) {
+    let Contender { tier, tenant, tenants, class, calls, costs } = contender;
+    let tenant = tenant.as_ref().map_or_else(|| format!("*{replica}"), ToString::to_string);
+    let costs = joined(costs, ".");
+    args.put(format_args!("{tier},{tenant},{class}=x{tenants}:{calls}:0:{costs}"));
+}
+
 /// The call of `commit` by a replica that remembers this of the budget.
 pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: &Witness) -> ScriptCall {
     let mut args = Args(Vec::with_capacity(9 + 16 * commit.settles.len() + 8 * commit.acquires.len()));
@@ -124,6 +133,9 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: 
             Requests::Asked(tags) | Requests::Held(tags) => tags.iter().for_each(|tag| args.put(tag)),
             Requests::Claim(tag, _) => args.put(tag),
         }
+    }
+    for contender in &commit.contenders {
+        put_contender(&mut args, contender, &commit.replica);
     }
     let leases = (commit.settles.iter().map(|group| group.lease))
         .chain(commit.renews.iter().map(|group| group.lease))

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bursar_quota::{BudgetSpec, CountedAt, LedgerError, LimitKind, LimitSpec, Party};
+use bursar_quota::{BudgetSpec, CountedAt, LedgerError, LimitKind, LimitSpec, Party, Tier};
 
 use super::Keys;
 use crate::ScriptCall;
@@ -101,6 +101,9 @@ pub fn encode_put(keys: &Keys, spec: &BudgetSpec) -> Result<ScriptCall, LedgerEr
     record.number("backoff_max", ms(spec.backoff.max));
     record.number("ramp", ms(spec.ramp));
     record.real("alert", spec.alert_at);
+    for tier in Tier::ALL {
+        record.number(&format!("weight_{tier}"), u64::from(spec.weights[tier.index()]));
+    }
     let mut args =
         vec![spec.name.to_string(), keys.channel(), json, record.line(), spec.limits.len().to_string()];
     args.extend(spec.limits.iter().map(limit_settings));

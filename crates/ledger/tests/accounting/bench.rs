@@ -124,6 +124,7 @@ impl Bench {
         Commit {
             replica: ReplicaName::new("r").unwrap(),
             spec_version: self.version,
+            contenders: Vec::new(),
             waiting: 0,
             jitter: 0.5,
             settles: Vec::new(),
@@ -212,6 +213,33 @@ impl Bench {
         let group = self.acquire(1, 1, 60_000);
         let lease = group.lease;
         (lease, self.commit(Vec::new(), vec![group]).decisions.remove(0))
+    }
+
+    /// Takes `count` permits of cost 1, and settles them; how many there were.
+    pub fn ask_for(&mut self, count: u16) -> u16 {
+        let group = self.acquire(count, 1, 60_000);
+        let lease = group.lease;
+        let granted = self.commit(Vec::new(), vec![group]).decisions.remove(0).granted;
+        let indexes = (0..granted).collect();
+        self.commit(vec![SettleGroup { indexes, ..settle(lease, SettleKind::Accepted) }], Vec::new());
+        granted
+    }
+
+    /// What the store has in `wait`, by field.
+    pub fn waits(&mut self) -> Vec<(String, String)> {
+        static READ: LazyLock<Script> = LazyLock::new(|| {
+            Script::from_source(
+                "waits",
+                "local the_key = KEYS[1] return redis.call('HGETALL', the_key)".to_owned(),
+            )
+        });
+        let call = ScriptCall { keys: vec![self.keys.of(&self.budget, "wait")], args: Vec::new() };
+        let Reply::Array(flat) = self.run(&READ, &call) else { panic!("a list of fields") };
+        let text = |reply: &Reply| match reply {
+            Reply::Bulk(bytes) => String::from_utf8(bytes.clone()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        flat.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
     }
 
     /// Pauses for 5 s, resumes, deletes.

@@ -21,6 +21,7 @@ mod pauses;
 mod rules;
 mod rules_deciding;
 mod rules_declared;
+mod rules_fair;
 mod rules_kinds;
 mod rules_ladder;
 mod rules_lost;

@@ -171,6 +171,7 @@ impl World {
             replica: ReplicaName::new(one_of(random, &["r1", "r2", "r3"])).unwrap(),
             spec_version: if stale { budget.version + 1 } else { budget.version },
             waiting: one_of(random, &[0, 0, 0, 1, 7]),
+            contenders: Vec::new(),
             jitter: random.random(),
             settles: Vec::new(),
             renews: Vec::new(),

@@ -78,6 +78,7 @@ fn commit(lease: Option<LeaseId>, settle: Option<LeaseId>) -> Commit {
     Commit {
         replica: ReplicaName::new("r").unwrap(),
         spec_version: 1,
+        contenders: Vec::new(),
         waiting: 0,
         jitter: 0.5,
         settles: settle.into_iter().map(settled).collect(),

@@ -34,6 +34,7 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
     let again = AcquireGroup { lease, requests: Requests::None, count: 1, ..group.clone() };
     let asked = Commit {
         waiting: 0,
+        contenders: Vec::new(),
         settles: Vec::new(),
         renews: Vec::new(),
         acquires: vec![again],

@@ -170,6 +170,7 @@ impl Told {
         Commit {
             replica: ReplicaName::new("r0").unwrap(),
             spec_version: 1,
+            contenders: Vec::new(),
             waiting: 0,
             jitter: 0.5,
             settles,

@@ -155,6 +155,7 @@ impl Account<'_> {
         Commit {
             replica: ReplicaName::new(self.replica).unwrap(),
             spec_version: self.version,
+            contenders: Vec::new(),
             waiting: 0,
             jitter: 0.5,
             settles: vec![],

@@ -1,0 +1,350 @@
+//! Single rules of shares across replicas: equal tenants get equal parts of what is scarce wherever they wait, and tiers theirs.
+
+use std::time::Duration;
+
+use bursar_quota::{
+    AcquireGroup, Cap, ClassName, Commit, Contender, Decision, LeaseId, LimitSpec, MAX_CONTENDERS, Party,
+    Reason, ReplicaName, Reservation, SettleKind, TenantName, Tier,
+};
+
+use crate::{
+    bench::{Bench, budget, minute, settle},
+    words::{all_of, bucket, slots},
+};
+
+/// After so long what is left to somebody is anybody's: ms.
+const CLAIM: u64 = 1000;
+
+/// A replica, and who waits there: tier, tenant, calls.
+type Replica<'a> = (&'a str, Vec<(Tier, &'a str, u64)>);
+
+fn tenant(name: &str) -> TenantName {
+    TenantName::new(name).unwrap()
+}
+
+fn jain(got: &[f64]) -> f64 {
+    let (sum, squares) = (got.iter().sum::<f64>(), got.iter().map(|n| n * n).sum::<f64>());
+    sum * sum / (got.len() as f64 * squares)
+}
+
+fn contender(tier: Tier, name: &str, calls: u64, costs: &[u64]) -> Contender {
+    let class = ClassName::new("default").unwrap();
+    Contender { tier, tenant: Some(tenant(name)), tenants: 1, class, calls, costs: costs.to_vec() }
+}
+
+fn group(bench: &mut Bench, tier: Tier, name: &str, count: u16, costs: &[u64]) -> AcquireGroup {
+    AcquireGroup { tier, tenant: tenant(name), costs: costs.to_vec(), ..bench.acquire(count, 1, 60_000) }
+}
+
+/// A replica where these wait asks for `most` calls of each of them.
+fn ask(bench: &mut Bench, replica: &Replica<'_>, most: u64, costs: &[u64]) -> Vec<Decision> {
+    asks(bench, replica, most, costs).1
+}
+
+/// The same, and what is granted is used at once.
+fn serve(bench: &mut Bench, replica: &Replica<'_>, most: u64) -> Vec<u64> {
+    let (leases, decisions) = asks(bench, replica, most, &[1]);
+    let used = leases.iter().zip(&decisions).filter(|(_, decision)| decision.granted > 0);
+    let used = used.map(|(lease, decision)| all_of(decision.granted, settle(*lease, SettleKind::Accepted)));
+    bench.commit(used.collect(), Vec::new());
+    granted(&decisions)
+}
+
+fn asks(bench: &mut Bench, replica: &Replica<'_>, most: u64, costs: &[u64]) -> (Vec<LeaseId>, Vec<Decision>) {
+    let (name, waits) = replica;
+    let acquires: Vec<_> = (waits.iter())
+        .map(|(tier, tenant, calls)| {
+            group(bench, *tier, tenant, u16::try_from(most.min(*calls)).unwrap(), costs)
+        })
+        .collect();
+    let leases = acquires.iter().map(|group| group.lease).collect();
+    let contenders: Vec<_> =
+        waits.iter().map(|(tier, tenant, calls)| contender(*tier, tenant, *calls, costs)).collect();
+    let waiting = waits.iter().map(|(.., calls)| calls).sum();
+    let replica = ReplicaName::new(name).unwrap();
+    (leases, bench.send(Commit { replica, waiting, contenders, acquires, ..bench.empty() }).decisions)
+}
+
+fn granted(decisions: &[Decision]) -> Vec<u64> {
+    decisions.iter().map(|decision| u64::from(decision.granted)).collect()
+}
+
+/// Who waits always waits: what each of a replica's tenants got of a bucket that is empty, over so many refills of one call. At
+/// every refill one replica comes first, the first one most often, and again whoever finds something left to it.
+fn share_out(bench: &mut Bench, replicas: &[Replica<'_>], grants: u64) -> Vec<Vec<u64>> {
+    let mut got: Vec<Vec<u64>> = replicas.iter().map(|(_, waits)| vec![0; waits.len()]).collect();
+    let mut sum = 0;
+    for turn in 0_usize.. {
+        if sum >= grants {
+            break;
+        }
+        bench.now += 100;
+        assert!(turn as u64 <= grants + 100, "what is left is taken: {got:?}");
+        let first = if turn % 4 == 0 { turn / 4 } else { 0 };
+        for at in 0..replicas.len() {
+            let at = (first + at) % replicas.len();
+            for (sum_of, n) in got[at].iter_mut().zip(serve(bench, &replicas[at], 4)) {
+                *sum_of += n;
+                sum += n;
+            }
+        }
+    }
+    got
+}
+
+/// A bucket that refills a call in 100 ms, empty.
+fn empty_bucket() -> Bench {
+    let mut bench = Bench::new(&budget(vec![bucket(10, 10.0)]));
+    let taken = bench.ask_for(10);
+    assert_eq!(taken, 10);
+    bench
+}
+
+#[test]
+fn equal_tenants_get_equal_shares_wherever_they_wait() {
+    let names = ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8"];
+    for replicas in [2, 3, 8] {
+        let mut bench = empty_bucket();
+        // The first has nearly all of them; some tenants wait at several.
+        let mut fleet: Vec<Replica<'_>> = vec![("r0", vec![])];
+        fleet[0].1 = names[..6].iter().map(|name| (Tier::Standard, *name, 200)).collect();
+        let others = ["r1", "r2", "r3", "r4", "r5", "r6", "r7"];
+        for (at, name) in others.iter().enumerate().take(replicas - 1) {
+            fleet.push((name, vec![(Tier::Standard, names[at % 4 + 5], 3)]));
+        }
+        let got = share_out(&mut bench, &fleet, 1000);
+        let mut by_tenant = vec![0.0; names.len()];
+        for ((_, waits), got) in fleet.iter().zip(&got) {
+            for ((_, tenant, _), n) in waits.iter().zip(got) {
+                by_tenant[names.iter().position(|name| name == tenant).unwrap()] += *n as f64;
+            }
+        }
+        by_tenant.retain(|n| *n > 0.0);
+        let jain = jain(&by_tenant);
+        println!("{replicas} replicas: jain {jain:.5}, {by_tenant:?}");
+        assert!(jain >= 0.99, "{replicas}: {by_tenant:?}");
+    }
+}
+
+#[test]
+fn tiers_get_their_weights_whatever_tenants_each_has() {
+    let mut bench = empty_bucket();
+    let fleet: Vec<Replica<'_>> = vec![
+        ("r0", vec![(Tier::Batch, "a", 50), (Tier::Batch, "b", 50), (Tier::Batch, "c", 50)]),
+        ("r1", vec![(Tier::Interactive, "a", 50), (Tier::Interactive, "d", 50)]),
+        ("r2", vec![(Tier::Standard, "e", 50)]),
+    ];
+    let got = share_out(&mut bench, &fleet, 1300);
+    let sums: Vec<u64> = got.iter().map(|got| got.iter().sum()).collect();
+    println!("batch, interactive, standard: {sums:?}");
+    for (sum, share) in sums.iter().zip([100, 800, 400]) {
+        assert!(sum.abs_diff(share) <= 10, "{got:?}");
+    }
+    assert!(got[1][0].abs_diff(got[1][1]) <= 5 && got[0].iter().all(|n| n.abs_diff(33) <= 3), "{got:?}");
+}
+
+#[test]
+fn who_waits_alone_is_served_beside_ten_thousand() {
+    let mut bench = empty_bucket();
+    let crowd: Replica<'_> = ("r0", vec![(Tier::Standard, "crowd", 10_000)]);
+    let lone: Replica<'_> = ("r1", vec![(Tier::Standard, "lone", 1)]);
+    let mut got = [0, 0];
+    for _ in 0..100 {
+        bench.now += 100;
+        got[0] += serve(&mut bench, &crowd, 1000)[0];
+        got[1] += serve(&mut bench, &lone, 1)[0];
+    }
+    assert_eq!((got[0] + got[1], got[1] >= 40), (100, true), "{got:?}");
+}
+
+#[test]
+fn all_there_is_is_shared_out_at_once() {
+    let mut bench = Bench::new(&budget(vec![minute(60)]));
+    let fleet = ["a", "b", "c"].map(|name| (name, vec![(Tier::Standard, name, 100)]));
+    let taken = bench.ask_for(60);
+    assert_eq!(taken, 60);
+    bench.now += 59_000;
+    for replica in &fleet {
+        assert_eq!(granted(&ask(&mut bench, replica, 100, &[1])).iter().sum::<u64>(), 0);
+    }
+    bench.now += 5_000;
+    // Each leaves the others their thirds, and they come for them.
+    for replica in &fleet {
+        assert_eq!(granted(&ask(&mut bench, replica, 100, &[1])), [20]);
+    }
+}
+
+/// Two tenants at two replicas wait for one slot, which `a` had last; it has come free.
+fn one_slot() -> (Bench, [Replica<'static>; 2]) {
+    let mut bench = Bench::new(&budget(vec![slots(1, 0)]));
+    let fleet = [("r0", vec![(Tier::Standard, "a", 5)]), ("r1", vec![(Tier::Standard, "b", 5)])];
+    let (lease, _) = bench.ask();
+    for replica in &fleet {
+        assert_eq!(granted(&ask(&mut bench, replica, 1, &[1])), [0]);
+    }
+    bench.commit(vec![settle(lease, SettleKind::Accepted)], Vec::new());
+    let mut group = group(&mut bench, Tier::Standard, "a", 1, &[1]);
+    group.lease = LeaseId(77);
+    let commit = Commit {
+        replica: ReplicaName::new("r0").unwrap(),
+        waiting: 5,
+        contenders: vec![contender(Tier::Standard, "a", 5, &[1])],
+        acquires: vec![group],
+        ..bench.empty()
+    };
+    assert_eq!(bench.send(commit).decisions[0].granted, 1);
+    bench.commit(vec![settle(LeaseId(77), SettleKind::Accepted)], Vec::new());
+    (bench, fleet)
+}
+
+#[test]
+fn what_is_left_and_not_claimed_is_anybodys_when_that_was_told() {
+    let (mut bench, fleet) = one_slot();
+    let refused = |bench: &mut Bench| {
+        let refusal = ask(bench, &fleet[0], 1, &[1]).remove(0).refusal;
+        refusal.map(|refusal| (refusal.reason, refusal.retry_after))
+    };
+    bench.announced.clear();
+    assert_eq!(refused(&mut bench), Some((Reason::Reserved, Some(Duration::from_millis(CLAIM)))));
+    assert_eq!(bench.announced.len(), 1, "whom it is left to is told: {:?}", bench.announced);
+    bench.now += 400;
+    assert_eq!(refused(&mut bench), Some((Reason::Reserved, Some(Duration::from_millis(CLAIM - 400)))));
+    bench.now += CLAIM - 401;
+    assert_eq!(refused(&mut bench), Some((Reason::Reserved, Some(Duration::from_millis(1)))));
+    bench.now += 1;
+    assert_eq!(refused(&mut bench), None);
+}
+
+#[test]
+fn who_comes_for_what_is_left_gets_it_and_has_its_turn_again() {
+    let (mut bench, fleet) = one_slot();
+    assert_eq!(granted(&ask(&mut bench, &fleet[0], 1, &[1])), [0]);
+    bench.now += 999;
+    assert_eq!(granted(&ask(&mut bench, &fleet[1], 1, &[1])), [1]);
+    assert_eq!(
+        ask(&mut bench, &fleet[0], 1, &[1])[0].refusal.as_ref().unwrap().reason,
+        Reason::ConcurrencyExhausted
+    );
+}
+
+#[test]
+fn a_commit_that_asks_for_nothing_claims_nothing() {
+    let (mut bench, fleet) = one_slot();
+    assert_eq!(granted(&ask(&mut bench, &fleet[0], 1, &[1])), [0]);
+    for _ in 0..2 {
+        bench.now += CLAIM / 2;
+        let contenders = vec![contender(Tier::Standard, "b", 5, &[1])];
+        bench.send(Commit {
+            replica: ReplicaName::new("r1").unwrap(),
+            waiting: 5,
+            contenders,
+            ..bench.empty()
+        });
+    }
+    assert_eq!(granted(&ask(&mut bench, &fleet[0], 1, &[1])), [1]);
+}
+
+#[test]
+fn who_waits_no_more_leaves_its_share_to_others_who_are_told() {
+    let (mut bench, fleet) = one_slot();
+    assert_eq!(granted(&ask(&mut bench, &fleet[0], 1, &[1])), [0]);
+    bench.announced.clear();
+    bench.send(Commit { replica: ReplicaName::new("r1").unwrap(), ..bench.empty() });
+    assert_eq!(bench.announced.len(), 1, "{:?}", bench.announced);
+    assert_eq!(granted(&ask(&mut bench, &fleet[0], 1, &[1])), [1]);
+}
+
+#[test]
+fn idle_time_earns_nothing() {
+    let mut bench = empty_bucket();
+    let busy: Replica<'_> = ("r0", vec![(Tier::Standard, "busy", 50)]);
+    let other: Replica<'_> = ("r1", vec![(Tier::Standard, "other", 50)]);
+    share_out(&mut bench, &[busy.clone(), other.clone()], 50);
+    // It was away for a minute; from then on they share equally.
+    let late: Replica<'_> = ("r2", vec![(Tier::Standard, "late", 50)]);
+    share_out(&mut bench, &[busy.clone(), other.clone()], 600);
+    let got = share_out(&mut bench, &[busy, other, late], 90);
+    assert!(got.iter().all(|got| got[0].abs_diff(30) <= 2), "{got:?}");
+}
+
+#[test]
+fn who_waits_for_another_limit_holds_nobody_back() {
+    // All need a slot; the second also one of a window that is used up.
+    let mut bench = Bench::new(&budget(vec![slots(1, 0), minute(1)]));
+    let waits = |name| (name, vec![(Tier::Standard, name, 5)]);
+    assert_eq!(granted(&ask(&mut bench, &waits("first"), 1, &[0, 1])), [1]);
+    let (both, one) = (waits("both"), waits("one"));
+    assert_eq!(granted(&ask(&mut bench, &both, 1, &[1, 1])), [0]);
+    for _ in 0..3 {
+        let lease = {
+            let group = group(&mut bench, Tier::Standard, "one", 1, &[1, 0]);
+            let lease = group.lease;
+            let commit = Commit {
+                replica: ReplicaName::new("one").unwrap(),
+                waiting: 5,
+                contenders: vec![contender(Tier::Standard, "one", 5, &[1, 0])],
+                acquires: vec![group],
+                ..bench.empty()
+            };
+            assert_eq!(bench.send(commit).decisions[0].granted, 1);
+            lease
+        };
+        bench.commit(vec![settle(lease, SettleKind::Accepted)], Vec::new());
+        assert_eq!(granted(&ask(&mut bench, &both, 1, &[1, 1])), [0]);
+    }
+    assert_eq!(one.1.len(), 1);
+}
+
+#[test]
+fn who_is_at_its_cap_holds_nobody_back() {
+    let mut limit = slots(2, 0);
+    limit.caps = vec![Cap { tenant: Some(tenant("capped")), amount: 1 }];
+    let mut bench = Bench::new(&budget(vec![limit]));
+    let capped: Replica<'_> = ("r0", vec![(Tier::Standard, "capped", 5)]);
+    let free: Replica<'_> = ("r1", vec![(Tier::Standard, "free", 5)]);
+    assert_eq!(granted(&ask(&mut bench, &capped, 1, &[1])), [1]);
+    assert_eq!(granted(&ask(&mut bench, &capped, 1, &[1])), [0]);
+    // It has had one and the other none, and again.
+    assert_eq!(granted(&ask(&mut bench, &free, 2, &[1])), [1]);
+    assert_eq!(granted(&ask(&mut bench, &free, 1, &[1])), [0]);
+}
+
+#[test]
+fn what_is_reserved_is_kept_beside_the_shares() {
+    let mut limit: LimitSpec = bucket(10, 10.0);
+    limit.reservations = vec![Reservation { party: Party::Tenant(tenant("kept")), amount: 2 }];
+    let mut bench = Bench::new(&budget(vec![limit]));
+    let fleet: Vec<Replica<'_>> = vec![
+        ("r0", vec![(Tier::Standard, "a", 50), (Tier::Standard, "b", 50)]),
+        ("r1", vec![(Tier::Standard, "c", 50)]),
+    ];
+    for replica in fleet.iter().rev() {
+        ask(&mut bench, replica, 10, &[1]);
+    }
+    let kept: Replica<'_> = ("r2", vec![(Tier::Standard, "kept", 3)]);
+    assert_eq!(granted(&ask(&mut bench, &kept, 3, &[1])), [2]);
+}
+
+#[test]
+fn a_share_of_many_costs_as_much_as_many() {
+    // Eight replicas that each name as many as they may.
+    let mut bench = empty_bucket();
+    let names: Vec<String> = (0..8 * MAX_CONTENDERS).map(|at| format!("tenant-{at}")).collect();
+    let fleet: Vec<(String, Vec<&str>)> = (names.chunks(MAX_CONTENDERS).enumerate())
+        .map(|(at, names)| (format!("r{at}"), names.iter().map(String::as_str).collect()))
+        .collect();
+    for _ in 0..3 {
+        bench.now += 300;
+        for (name, waits) in &fleet {
+            let waits = waits.iter().map(|tenant| (Tier::Standard, *tenant, 9)).collect();
+            ask(&mut bench, &(name.as_str(), waits), 2, &[1]);
+        }
+    }
+    let fields = bench.waits();
+    assert_eq!(fields.len(), 9, "eight replicas and the tags");
+    for (name, text) in fields {
+        // An entry is some 40 bytes of names and numbers.
+        let most = if name == "=" { 8 * MAX_CONTENDERS * 60 } else { MAX_CONTENDERS * 80 };
+        assert!(text.len() <= most, "{name}: {} bytes", text.len());
+    }
+}
