@@ -119,6 +119,7 @@ impl Steady {
             replica: ReplicaName::new("bench")?,
             spec_version: self.version,
             waiting: 0,
+            contenders: Vec::new(),
             jitter: 0.5,
             settles: self.last.map(settle).into_iter().collect(),
             renews: Vec::new(),

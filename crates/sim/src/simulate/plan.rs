@@ -47,6 +47,20 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Which tenant a worker works for.
+    pub fn tenant(&self, worker: usize) -> usize {
+        match self.load.placement {
+            Placement::Crowd => usize::from(worker > 0),
+            Placement::Spread | Placement::ByTenant => worker % usize::from(self.load.tenants.max(1)),
+        }
+    }
+
+    /// Which tier a worker is of.
+    pub fn tier(&self, worker: usize) -> Tier {
+        let tiers = &self.load.tiers;
+        tiers.get(worker % tiers.len().max(1)).copied().unwrap_or_default()
+    }
+
     /// When the last measured window ends, and demand with it: this many windows after `from`. The share that was used is
     /// `(accepted(span) - accepted(from)) / (offered(span) - offered(from))`.
     pub fn span(&self) -> Duration {
@@ -99,10 +113,23 @@ pub struct Load {
     pub ttl: Option<Duration>,
     /// Worker `i` works for tenant `i` modulo this, at least 1.
     pub tenants: u16,
+    /// Where workers are.
+    pub placement: Placement,
     /// Worker `i` is of this tier, `i` modulo their number; never empty.
     pub tiers: Vec<Tier>,
     /// When there is demand, `[from, to)`, in order; empty: always.
     pub spikes: Vec<(Duration, Duration)>,
+}
+
+/// Which replica is a worker's, and which tenant it works for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// As many at each replica as [`ReplicaPlan::share`] says, whatever their tenants.
+    Spread,
+    /// Tenants are not spread evenly: the last one is everywhere, the one before it at the last replica, all others at the first.
+    ByTenant,
+    /// Worker 0 is alone at the last replica and of the first tenant, all others are at the first and of the second.
+    Crowd,
 }
 
 /// A kind of call.
@@ -233,6 +260,10 @@ pub struct Expectation {
     pub utilisation_least: f64,
     /// Jain's index over what equal tenants got, at least; 0: nothing demanded.
     pub jain_least: f64,
+    /// How far a tier's share of what was accepted may be from that of its weight, as a part of that; `None`: not demanded.
+    pub tier_error_most: Option<f64>,
+    /// The longest that worker 0 waits; `None`: not demanded.
+    pub lone_wait_most: Option<Duration>,
     /// At rest what is available is never above the truth: of limits that are declared as they are, and without foreign
     /// use.
     pub bounded_at_rest: bool,

@@ -22,6 +22,8 @@ pub struct Report {
     pub utilisation: f64,
     /// Jain's index of the accepted calls, over tenants where there are several, otherwise over workers: 0 to 1.
     pub jain: f64,
+    /// What each tier got of what was accepted in the measured windows: interactive, standard, batch.
+    pub tier_shares: [f64; 3],
     /// How long who got a permit had waited for it: the median, and what 99 of a hundred did not exceed.
     pub wait_p50_ms: u64,
     /// See [`Self::wait_p50_ms`].

@@ -115,8 +115,10 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     // The very end of a window belongs to the next one.
     world.until(scenario.from.saturating_sub(ms)).await;
     let before = if scenario.from.is_zero() { Measured::default() } else { measure(&world) };
+    let before_by_worker = world.accepted();
     world.until(scenario.span().saturating_sub(ms)).await;
     let after = measure(&world);
+    let by_tier = by_tier(&world, &before_by_worker);
     let measured = Measured {
         accepted: after.accepted - before.accepted,
         offered: after.offered.saturating_sub(before.offered),
@@ -137,7 +139,7 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     world.pass(LAST_COMMITS).await;
     rest(&world, stopped).await;
     let foreign_seen = end(&world, stopped).await;
-    report(&world, measured, foreign_seen)
+    report(&world, measured, by_tier, foreign_seen)
 }
 
 /// Lets an upstream do what it does by itself.
@@ -166,6 +168,17 @@ fn measure(world: &World) -> Measured {
         measured.offered += upstream.offered(now);
     }
     measured
+}
+
+/// What share each tier had of what was accepted since `before`.
+#[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn by_tier(world: &World, before: &[u64]) -> [f64; 3] {
+    let (mut got, mut all) = ([0, 0, 0], 0);
+    for (worker, (now, before)) in world.accepted().iter().zip(before).enumerate() {
+        got[world.scenario.tier(worker).index()] += now - before;
+        all += now - before;
+    }
+    got.map(|got| rounded(got as f64 / all.max(1) as f64, 4))
 }
 
 /// Holds what is available against the truth, at several moments: whatever ends meanwhile.
@@ -219,13 +232,17 @@ async fn look(world: &Arc<World>, budget: usize, stopped: Duration, is_end: bool
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-fn report(world: &Arc<World>, measured: Measured, foreign_seen: u64) -> Outcome {
+fn report(world: &Arc<World>, measured: Measured, tier_shares: [f64; 3], foreign_seen: u64) -> Outcome {
     let (scenario, now) = (&world.scenario, world.now());
     let by_worker = world.accepted();
     // A tenant without a worker wants nothing.
     let tenants = usize::from(scenario.load.tenants.max(1)).min(by_worker.len());
     let got: Vec<u64> = if tenants > 1 {
-        (0..tenants).map(|tenant| by_worker.iter().skip(tenant).step_by(tenants).sum()).collect()
+        {
+            let mut got = vec![0; tenants];
+            by_worker.iter().enumerate().for_each(|(worker, n)| got[scenario.tenant(worker)] += n);
+            got
+        }
     } else {
         by_worker
     };
@@ -233,7 +250,7 @@ fn report(world: &Arc<World>, measured: Measured, foreign_seen: u64) -> Outcome 
         if measured.offered == 0 { 1.0 } else { measured.accepted as f64 / measured.offered as f64 };
     let (utilisation, jain) = (rounded(utilisation, 6), rounded(jain(&got), 6));
     let mut book = world.book();
-    book.at_last(now, utilisation, jain);
+    book.at_last(now, utilisation, jain, tier_shares);
     for violation in book.violations.told() {
         world.log().note(
             now,
@@ -253,6 +270,7 @@ fn report(world: &Arc<World>, measured: Measured, foreign_seen: u64) -> Outcome 
         refused_upstream: tally.refused,
         utilisation,
         jain,
+        tier_shares,
         wait_p50_ms: quantile(&waits, 500),
         wait_p99_ms: quantile(&waits, 990),
         violations: book.violations.told().to_vec(),

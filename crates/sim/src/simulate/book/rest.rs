@@ -226,8 +226,9 @@ impl Book {
     }
 
     /// What the whole run is held against.
-    pub(crate) fn at_last(&mut self, now: Duration, utilisation: f64, jain: f64) {
+    pub(crate) fn at_last(&mut self, now: Duration, utilisation: f64, jain: f64, tiers: [f64; 3]) {
         let expects = &self.scenario.expects;
+        let tier_error_most = expects.tier_error_most;
         let (least, fair) = (expects.utilisation_least, expects.jain_least);
         let (workers, tenants) = (self.scenario.workers, self.scenario.load.tenants.max(1));
         if utilisation < least && workers >= ENOUGH {
@@ -244,6 +245,13 @@ impl Book {
         // Who has more workers than others wants more.
         if jain < fair && workers % tenants == 0 {
             let text = format!("Jain's index is {jain:.5}, at least {fair} is promised");
+            self.violate(now, Invariant::Fair, text);
+        }
+        let Some(most) = tier_error_most.filter(|_| workers >= ENOUGH) else { return };
+        let weights = self.scenario.budgets[0].spec.weights.map(f64::from);
+        let all: f64 = weights.iter().sum();
+        if tiers.iter().zip(weights).any(|(share, weight)| (share * all / weight - 1.0).abs() > most) {
+            let text = format!("the tiers' shares are {tiers:?}, their weights {weights:?}");
             self.violate(now, Invariant::Fair, text);
         }
     }

@@ -148,6 +148,7 @@ fn load(draws: &mut Draws, it: &World, run: &Run) -> Load {
         costs: Vec::new(),
         max_wait: if draws.happens(500) { draws.ms(0..=120_000) } else { SECOND * 3600 },
         ttl: draws.happens(300).then(|| SECOND * draws.small(10..=120)),
+        placement: crate::simulate::plan::Placement::Spread,
         tenants: u16::try_from(draws.small(1..=u32::from(run.workers.min(5)))).unwrap_or(1),
         tiers: if draws.happens(300) { Tier::ALL.to_vec() } else { vec![Tier::Standard] },
         spikes: Vec::new(),
@@ -303,6 +304,8 @@ fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
     let load = &scenario.load;
     let is_bounded = load.spikes.is_empty() && load.classes.len() == 1 && load.max_wait >= round + calls;
     Expectation {
+        tier_error_most: None,
+        lone_wait_most: None,
         refused_most: most,
         refused_per_window_most: None,
         epochs_most: None,

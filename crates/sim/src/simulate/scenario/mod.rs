@@ -11,6 +11,7 @@ mod misled;
 mod others;
 mod parts;
 mod plain;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ struct Entry {
 }
 
 const CHAOS: &str = "chaos";
+const CROWD: &str = "fair-crowd";
 
 macro_rules! table {
     ($($name:literal $make:path, $about:literal;)*) => {
@@ -81,6 +83,9 @@ const ALL: &[Entry] = table! {
     "faults" fleet::faults, "workers stall, die and repeat themselves, messages are lost, late and doubled, replicas crash";
     "two-windows" plain::two_windows, "100 in 10 seconds and 500 a minute";
     "hourly" plain::hourly, "3,000 an hour, and a class with 20 a minute of its own";
+    "fair-tenants" shares::tenants, "equal tenants, unevenly at the replicas";
+    "fair-tiers" shares::tiers, "tiers, unevenly at the replicas";
+    "fair-crowd" shares::crowd, "10,000 at one replica, and one of another tenant at another";
     "tiny" plain::tiny, "1 to 5 calls in 2 to 20 s";
     "chaos" chaos::chaos, "everything at once, at random from the seed";
 };
@@ -90,7 +95,7 @@ pub fn scenarios() -> Vec<ScenarioInfo> {
     ALL.iter().map(|entry| ScenarioInfo { name: entry.name, about: entry.about }).collect()
 }
 
-/// The scenario of this name; its random parts are from `seed`. 50 workers, 3 replicas and 20 windows, unless `sizes` says
+/// The scenario of this name; its random parts are from `seed`. 50 workers (10,001 in `fair-crowd`), 3 replicas and 20 windows, unless `sizes` says
 /// otherwise or, in `chaos`, the seed. `None`: there is none of this name.
 pub fn scenario(name: &str, seed: u64, sizes: &Sizes) -> Option<Scenario> {
     let entry = ALL.iter().find(|entry| entry.name == name)?;
@@ -99,7 +104,7 @@ pub fn scenario(name: &str, seed: u64, sizes: &Sizes) -> Option<Scenario> {
         chaos::run(&mut draws, sizes)
     } else {
         Run {
-            workers: sizes.workers.unwrap_or(50).max(1),
+            workers: sizes.workers.unwrap_or(if name == CROWD { 10_001 } else { 50 }).max(1),
             replicas: sizes.replicas.unwrap_or(3).max(1),
             windows: sizes.windows.unwrap_or(20).max(1),
         }

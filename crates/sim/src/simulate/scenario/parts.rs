@@ -9,8 +9,8 @@ use bursar_quota::{
 
 use super::draws::Draws;
 use crate::simulate::plan::{
-    Body, BudgetPlan, ClassPlan, Expectation, FaultPlan, Foreign, Load, NetworkPlan, Noise, RefusalPlan,
-    RetryAfter, RuleKind, RulePlan, Scenario, SlotsPlan, Style, UpstreamPlan,
+    Body, BudgetPlan, ClassPlan, Expectation, FaultPlan, Foreign, Load, NetworkPlan, Noise, Placement,
+    RefusalPlan, RetryAfter, RuleKind, RulePlan, Scenario, SlotsPlan, Style, UpstreamPlan,
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -159,6 +159,7 @@ pub(super) fn load(window: Duration) -> Load {
         max_wait: window * 2,
         ttl: None,
         tenants: 5,
+        placement: Placement::Spread,
         tiers: vec![Tier::Standard],
         spikes: Vec::new(),
     }
@@ -198,6 +199,8 @@ pub(super) fn all_of_it(window: Duration) -> Expectation {
         epochs_most: Some(0),
         utilisation_least: 0.995,
         jain_least: 0.99,
+        tier_error_most: None,
+        lone_wait_most: None,
         bounded_at_rest: true,
         exact_at_rest: true,
         charges_exact: true,
