@@ -141,7 +141,7 @@ for l = 1, #budget.limits do
 end
 
 local tags, gives_up = nil, false
-if ctx.fair or ctx.waiting.is_left then
+if ctx.fair or ctx.waiting.is_left or ctx.waiting.told ~= '' then
   local fair = granting.fair(ctx)
   if waiting.is_shared(ctx.waiting) then
     tags = fair.tags(ctx.fair)

@@ -5,7 +5,7 @@
 -- Invariant: what is left to a contender that does not come for it within CLAIM is anybody's; who was not here has saved up
 -- nothing; ties go to whoever asks, so that two who look at the same tags never both leave the same call to the other.
 -- Tags are kept in a field of their own, ` <tier>,<tenant>=<lag>`: how far ahead of the present (the start tag served latest).
--- Who waits is told by its replica, in the replica's field: ` <tier>,<tenant>,<class>=x<tenants>:<calls>:<left since or 0>:<costs>`;
+-- Who waits is told by its replica, in the replica's field: ` <tier>,<tenant>,<class>=x<tenants>:<calls>:<left since or 0>:<got nothing since>:<costs>`;
 -- those beyond the ones that are listed are one entry, whose tenant is `*<replica>`.
 -- @include lib/limits
 -- @include lib/pauses
@@ -14,6 +14,8 @@
 
 local fair = {}
 
+-- Within a contender, how much longer a replica's callers must have got nothing to come first: ms.
+local PATIENCE = 1000
 -- What is left to a contender that does not come is its own so long: ms.
 local CLAIM = 1000
 -- Tags of contenders that do not wait now which are kept at most: the rest has had more than its share for longest.
@@ -44,14 +46,14 @@ local function appear(f, party, tenants)
   end
 end
 
-local ENTRY = ' ([^ ,]+),([^ ,]+),([^ =]+)=x(%d+):(%d+):(%d+):([%d.]*)'
+local ENTRY = ' ([^ ,]+),([^ ,]+),([^ =]+)=x(%d+):(%d+):(%d+):(%d+):([%d.]*)'
 
 local function entries_of(text)
   local list = {}
-  for tier, tenant, class, tenants, count, left, costs in string.gmatch(text, ENTRY) do
+  for tier, tenant, class, tenants, count, left, since, costs in string.gmatch(text, ENTRY) do
     local entry = {
       tier = tier, tenant = tenant, class = class, tenants = tonumber(tenants), count = tonumber(count),
-      left = tonumber(left), costs = {},
+      left = tonumber(left), since = tonumber(since), costs = {},
     }
     for cost in string.gmatch(costs, '%d+') do
       entry.costs[#entry.costs + 1] = tonumber(cost)
@@ -67,7 +69,7 @@ local function text_of(entry)
     costs[i] = int(entry.costs[i])
   end
   return ' ' .. entry.tier .. ',' .. entry.tenant .. ',' .. entry.class .. '=x' .. int(entry.tenants) .. ':' .. int(entry.count)
-    .. ':' .. int(entry.left) .. ':' .. table.concat(costs, '.')
+    .. ':' .. int(entry.left) .. ':' .. int(entry.since) .. ':' .. table.concat(costs, '.')
 end
 
 -- Reads who waits here (as the commit tells it) and elsewhere.
@@ -75,7 +77,7 @@ function fair.open(ctx)
   local w = ctx.waiting
   local f = {
     ctx = ctx, by_name = {}, parties = {}, tenants = {}, now_tag = 0, orders = {}, others = {}, own = entries_of(w.told), asked = {},
-    own_as = {}, rest_of = {},
+    own_as = {}, rest_of = {}, since = {},
   }
   for tier, tenant, lag in string.gmatch(w.tags or '', ' ([^ ,]+),([^ =]+)=(%S+)') do
     party_of(f, tier, tenant).lag = tonumber(lag)
@@ -88,6 +90,10 @@ function fair.open(ctx)
       appear(f, party, of[e].tenants)
       party.entries[#party.entries + 1] = of[e]
     end
+  end
+  local was = entries_of(w.mine_text)
+  for i = 1, #was do
+    f.since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] = was[i].since
   end
   for i = 1, #f.own do
     local party = party_of(f, f.own[i].tier, f.own[i].tenant)
@@ -224,17 +230,32 @@ local function before(f, order, party, tag, at, enough)
   return sum
 end
 
+-- What is left of a limit to the asker's own tenant at replicas that have got nothing for longer: one call each.
+local function longer(f, order, party, since, at)
+  local sum = 0
+  for i = 1, #order do
+    for e = 1, order[i].party == party and #order[i].entries or 0 do
+      local entry = order[i].entries[e].of
+      if entry.since > 0 and entry.since < since - PATIENCE and is_claimed(f, entry, at) then
+        sum = sum + order[i].weight
+      end
+    end
+  end
+  return sum
+end
+
 -- How many calls of a group, `most` at most, are its share of what is available of a limit; and where that is fewer than it asks
 -- for a function that tells when the next one could be: `ready_at(left)` tells when there is enough beside what is left.
 function fair.share(f, limit, group, weight, available, most, ready_at)
   local order = order_of(f, limit)
   local party, now = asker(f, group), f.ctx.now
   local step = stride(f, party, group.costs)
+  local since = f.since[group.tier .. ',' .. group.tenant .. ',' .. group.class] or now
   local fits, too_many = 0, math.min(most, group.count) + 1
   -- The n-th call may go where all that come before it and the asker's own up to it find room.
   while too_many - fits > 1 do
     local n = math.floor((fits + too_many) / 2)
-    local enough = available - n * weight
+    local enough = available - n * weight - longer(f, order, party, since, now)
     if before(f, order, party, party.lag + (n - 1) * step, now, enough) <= enough then
       fits = n
     else
@@ -249,9 +270,10 @@ function fair.share(f, limit, group, weight, available, most, ready_at)
   local ends, is_end = { now }, {}
   for i = 1, #order do
     local rival = order[i]
-    if rival.party ~= party and tag - rival.party.lag > EQUAL * rival.stride then
-      for e = 1, #rival.entries do
-        local entry = rival.entries[e].of
+    local is_before = rival.party ~= party and tag - rival.party.lag > EQUAL * rival.stride
+    for e = 1, (is_before or rival.party == party) and #rival.entries or 0 do
+      local entry = rival.entries[e].of
+      if is_before or (entry.since > 0 and entry.since < since - PATIENCE) then
         if entry.left == 0 then
           entry.left, entry.is_new, f.has_left = now, true, true
         end
@@ -267,7 +289,7 @@ function fair.share(f, limit, group, weight, available, most, ready_at)
     table.sort(ends)
     local first
     for i = #ends, math.max(1, #ends - MOST_ENDS), -1 do
-      local left = before(f, order, party, tag, ends[i], math.huge)
+      local left = before(f, order, party, tag, ends[i], math.huge) + longer(f, order, party, since, ends[i])
       -- More than there ever is will not be there.
       if i == #ends or left + weight <= limit.n then
         local at = math.max(ends[i], ready_at(left))
@@ -319,6 +341,7 @@ function fair.close(f)
       local goes_on = not asked or (asked.granted == 0 and asked.is_there)
       entry.left = goes_on and since[name] or 0
       gives_up = gives_up or (since[name] or 0) > entry.left
+      entry.since = (not asked or asked.granted == 0) and f.since[name] or f.ctx.now
       words[#words + 1] = text_of(entry)
     end
     since[name] = entry.count > 0 and since[name] and 0 or since[name]

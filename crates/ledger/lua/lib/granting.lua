@@ -189,7 +189,7 @@ local function weigh_limit(ctx, group, t, limit, cost)
   if ahead > 0 then
     t.bound(0, exhausted, limit.name, when)
   else
-    local left, left_till = waiting.left_to_others(ctx.waiting, limit, group)
+    local left, left_till = waiting.left_to_others(ctx.waiting, limit)
     local fits = math.floor(open / weight)
     local alone = fits
     if fits > 0 then

@@ -2,7 +2,7 @@
 -- A field a replica: `<callers> <known until>`, and ` <limit's key>=<since>,<until>,<weight>` for each limit that refused it.
 -- Invariant: whoever was refused by a limit PATIENCE longer than the asker finds what one of its calls weighs left there. A
 -- replica that is not heard of any more keeps nothing from anybody once its time is over. Between tenants and tiers that is
--- for `fair` to say: who has waited longer counts within a tenant of a tier, and where it is not told who waits.
+-- for `fair` to say: who has waited longer counts where it is not told who waits.
 -- @include lib/hash
 
 local waiting = {}
@@ -47,10 +47,10 @@ function waiting.open(wait_key, replica, now)
       w.is_left = string.find(text, '=x%d+:%d+:[1-9]')
     else
       w.is_anybody = true
-      w.others[#w.others + 1] = { marks = marks_of(text), text = text }
       if string.find(text, '=x', 1, true) then
         w.rivals[#w.rivals + 1] = replicas[i]
-        w.others[#w.others].is_told = true
+      else
+        w.others[#w.others + 1] = marks_of(text)
       end
     end
   end
@@ -67,17 +67,13 @@ local function since(w, limit)
   return mark and mark.till > w.now and mark.since or w.now
 end
 
--- Whether it is for who has waited longer to say who comes first: both are of one tenant and tier, or it is not told.
-local function is_alike(other, group)
-  return not other.is_told or string.find(other.text, ' ' .. group.tier .. ',' .. group.tenant .. ',', 1, true)
-end
-
--- What is left of a limit to those that have waited longer than a group, and until when at most.
-function waiting.left_to_others(w, limit, group)
+-- What is left of a limit to those that have waited longer and until when at most: of replicas that do not tell
+-- who waits there.
+function waiting.left_to_others(w, limit)
   local left, latest = 0, 0
   for i = 1, #w.others do
-    local mark = w.others[i].marks[limit.key]
-    if mark and mark.till > w.now and mark.since < since(w, limit) - PATIENCE and is_alike(w.others[i], group) then
+    local mark = w.others[i][limit.key]
+    if mark and mark.till > w.now and mark.since < since(w, limit) - PATIENCE then
       left = left + mark.weight
       latest = math.max(latest, mark.till)
     end

@@ -98,7 +98,7 @@ fn put_contender(args: &mut Args, contender: &Contender, replica: &bursar_quota:
     let Contender { tier, tenant, tenants, class, calls, costs } = contender;
     let tenant = tenant.as_ref().map_or_else(|| format!("*{replica}"), ToString::to_string);
     let costs = joined(costs, ".");
-    args.put(format_args!("{tier},{tenant},{class}=x{tenants}:{calls}:0:{costs}"));
+    args.put(format_args!("{tier},{tenant},{class}=x{tenants}:{calls}:0:0:{costs}"));
 }
 
 /// The call of `commit` by a replica that remembers this of the budget.

@@ -158,6 +158,19 @@ fn who_waits_alone_is_served_beside_ten_thousand() {
 }
 
 #[test]
+fn within_a_tenant_each_replica_is_served_though_others_are_served_there() {
+    let mut bench = empty_bucket();
+    let fleet: Vec<Replica<'_>> = vec![
+        ("r0", vec![(Tier::Standard, "t", 1000)]),
+        ("r1", vec![(Tier::Standard, "other", 50), (Tier::Standard, "t", 3)]),
+    ];
+    let got = share_out(&mut bench, &fleet, 400);
+    assert!(got[1][0].abs_diff(200) <= 4, "{got:?}");
+    // A call whenever it has got nothing for a second.
+    assert!(got[1][1] >= 25, "{got:?}");
+}
+
+#[test]
 fn all_there_is_is_shared_out_at_once() {
     let mut bench = Bench::new(&budget(vec![minute(60)]));
     let fleet = ["a", "b", "c"].map(|name| (name, vec![(Tier::Standard, name, 100)]));
