@@ -134,14 +134,15 @@ local function pace(state, limit, now)
   limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, PACE, 0, now, now
 end
 
--- An end was named again, with `remaining`. `steady` is the most that remained under it; -1 once it stayed where it was
--- while much was used: no bucket's does.
-function ladder.note_steady(limit, remaining)
+-- An end was named, not before `early`, by `s`, with `remaining`. `steady` is the most that remained under it of what was read
+-- when the end was further than a bucket ever takes until it is full; -1 once it stayed where it was while much was used.
+-- Ends that are vague overlap without being one: so the second alone shows nothing.
+function ladder.note_steady(limit, s, early, remaining)
   if limit.steady == -1 then
     return
   elseif limit.steady and limit.steady - remaining >= math.max(1, limit.n * STEADY) then
     limit.steady = -1
-  else
+  elseif early - s.answered_at > (limit.n - remaining) * limit.window / limit.n then
     limit.steady = math.max(limit.steady or 0, remaining)
   end
 end
@@ -168,7 +169,7 @@ end
 
 -- Takes in an end that is named where none is believed: a reading at it is worth a permit. Where ends move with the calls
 -- it is the newest reading's that gives something back which no reading has shown yet.
-function ladder.follow(limit, early, late, remaining, is_newest, now)
+function ladder.follow(limit, s, early, late, is_newest, now)
   if late <= now then
     if is_newest then
       ladder.forgo(limit)
@@ -191,7 +192,7 @@ function ladder.follow(limit, early, late, remaining, is_newest, now)
     limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
     limit.end_seen = 2
   end
-  ladder.note_steady(limit, remaining)
+  ladder.note_steady(limit, s, early, s.reading.least)
 end
 
 -- Nothing is known of what the followed end gives back: whoever came after it was named may have used it up.

@@ -272,7 +272,7 @@ local function settle_sliding(state, limit, s, now)
     ladder.prove(state, limit, s, now)
     ladder.weigh_law(limit, s, r.early, r.late)
     local late = math.min(r.late, s.moment + limit.window)
-    ladder.follow(limit, math.min(r.early, late), late, r.least, is_newest, now)
+    ladder.follow(limit, s, math.min(r.early, late), late, is_newest, now)
   else
     ladder.learn_phase(state, limit, s, now)
   end
@@ -302,7 +302,7 @@ local function settle_aligned(state, limit, s, now)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
   refresh(limit, s)
   ladder.remember(state, limit, s)
-  ladder.note_steady(limit, r.least)
+  ladder.note_steady(limit, s, r.early, r.least)
   ladder.prove(state, limit, s, now)
   foreign.heard(limit, s.granted_at, s.answered_at)
   if not limit.lost_until and s.granted_at >= (limit.found_at or 0) and limit.end_early > now then

@@ -211,6 +211,18 @@ fn an_end_that_moves_while_calls_are_made_is_a_buckets() {
 }
 
 #[test]
+fn vague_ends_that_a_bucket_could_have_named_are_not_one_that_stayed() {
+    let mut bench = bench(minute(8));
+    // Full again after 7.5 s for each call; told 28 s sharp, in a clock that is up to 20 s ahead.
+    for (remaining, early) in [(7, 5_000), (6, 12_000), (5, 20_000), (4, 27_000)] {
+        call(&mut bench, says(remaining, Some((early, early + 28_000))));
+    }
+    bench.now = START + 33_002;
+    call(&mut bench, says(7, Some((5_000, 33_000))));
+    assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
 fn a_permit_from_before_an_end_does_not_prove_it() {
     let mut bench = four_of_eight(minute(8), 30_000);
     bench.now = START + 29_000;
