@@ -122,6 +122,25 @@ fn a_window_that_forgets_faster_than_a_rolling_one_is_proven() {
 }
 
 #[test]
+fn once_it_is_proven_a_reading_is_believed_until_its_windows_end() {
+    let mut bench = four_of_eight(minute(8), 30_000);
+    bench.now = START + 50_000;
+    let reading = until(&bench, 7, 90_000);
+    call(&mut bench, reading);
+    assert_eq!(rung(&mut bench), "aligned");
+    bench.now = START + 91_000;
+    let free = bench.take(1);
+    bench.settled(settle(free, SettleKind::Accepted));
+    let reading = until(&bench, 7, 150_000);
+    call(&mut bench, reading);
+    // Of the rolling window that it was taken for, the last reading would be too old from 110 s on.
+    for later in [100_000, 111_000, 149_999] {
+        bench.now = START + later;
+        assert_eq!(bench.available(), 7, "after {later} ms");
+    }
+}
+
+#[test]
 fn what_a_rolling_window_could_have_said_proves_nothing() {
     let mut bench = four_of_eight(minute(8), 30_000);
     bench.now = START + 30_001;
