@@ -150,6 +150,16 @@ fn what_a_rolling_window_could_have_said_proves_nothing() {
 }
 
 #[test]
+fn more_than_there_can_be_proves_nothing() {
+    let mut bench = four_of_eight(minute(8), 30_000);
+    // All that is remembered a rolling window has forgotten as well.
+    bench.now = START + 61_000;
+    let reading = until(&bench, 10, 90_000);
+    call(&mut bench, reading);
+    assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
 fn what_may_have_executed_as_early_as_its_grant_is_no_evidence_a_window_later() {
     // Answered at once, and after 3 s: then all four may be forgotten a window after their grant.
     for (slow, later, expected) in
@@ -273,6 +283,19 @@ fn a_followed_end_lets_one_find_out() {
         assert_eq!(bench.try_take(2).1.granted, expected, "an end that {readings} readings named");
         assert_eq!(bench.try_take(1).1.granted, 0, "one");
     }
+}
+
+#[test]
+fn a_turn_is_one_permit_though_it_was_not_sent() {
+    let mut bench = bench(minute(2));
+    for remaining in [1, 0] {
+        let reading = until(&bench, remaining, 30_000);
+        call(&mut bench, reading);
+    }
+    bench.now = START + 30_002;
+    let lease = bench.take(1);
+    bench.settled(settle(lease, SettleKind::NotSent));
+    assert_eq!(bench.try_take(1).1.granted, 0);
 }
 
 #[test]
