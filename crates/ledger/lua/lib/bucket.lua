@@ -102,7 +102,7 @@ function bucket.settle(state, limit, s, now)
   limit.settled = limit.settled + s.charge
   limit.cap = math.min(limit.cap, r.least - (limit.blind - s.blind_then))
   if not limit.fresh_since or s.settled_then >= limit.fresh_since then
-    limit.fresh = math.min(r.last, limit.n) - (limit.settled - s.settled_then - s.charge_each)
+    limit.fresh = r.last - (limit.settled - s.settled_then - s.charge_each)
     limit.fresh_since = s.settled_then
   else
     limit.fresh = limit.fresh - s.charge

@@ -18,7 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'granted_struck', 'close', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from',
+  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -36,9 +36,9 @@ local FASTER, PATIENCE, MOST_PATIENCE = 1.25, 32, 512
 -- Refusals while something remains take a limit down when they come again within so much of a window, and the first time
 -- refused so many at once.
 local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
--- Or, however few at once, when so often in a row, each within a window of the one before, no more than this share of the
--- capacity was granted between.
-local CLOSE, LEAST_CLOSE = 1 / 24, 2
+-- Or, however few at once, when so many came, each within so many windows of the one before. Where as many come though the
+-- limit is paced, each more than a window after the one before, pacing does not help.
+local EVENTS, EVENTS_WITHIN = 3, 16
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
 -- Pacing that did not help is not tried again for so many windows; twice as many each time, up to the most.
@@ -64,7 +64,7 @@ local function step_to(limit, rung)
   limit.rung, limit.on, limit.is_aligned = rung, rung, rung == ALIGNED
   limit.is_on_clock = limit.is_on_clock and limit.is_aligned
   limit.proven, limit.gate, limit.turn, limit.turn_at, limit.steady, limit.law = nil, nil, nil, nil, nil, nil
-  limit.vain, limit.patience, limit.raised_at, limit.turn_late = nil, nil, nil, nil
+  limit.vain, limit.patience, limit.raised_at, limit.turn_late, limit.events = nil, nil, nil, nil, nil
 end
 
 -- Whether a declared end was not borne out yet: what it gives back is remembered, should it not hold.
@@ -134,14 +134,15 @@ local function pace(state, limit, now)
   limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, PACE, 0, now, now
 end
 
--- An end was named again, with `remaining`. `steady` is the most that remained under it; -1 once it stayed where it was
--- while much was used: no bucket's does.
-function ladder.note_steady(limit, remaining)
+-- An end was named, not before `early`, by `s`, with `remaining`. `steady` is the most that remained under it of what was read
+-- when the end was further than a bucket ever takes until it is full; -1 once it stayed where it was while much was used.
+-- Ends that are vague overlap without being one: so the second alone shows nothing.
+function ladder.note_steady(limit, s, early, remaining)
   if limit.steady == -1 then
     return
   elseif limit.steady and limit.steady - remaining >= math.max(1, limit.n * STEADY) then
     limit.steady = -1
-  else
+  elseif early - s.answered_at > (limit.n - remaining) * limit.window / limit.n then
     limit.steady = math.max(limit.steady or 0, remaining)
   end
 end
@@ -168,7 +169,7 @@ end
 
 -- Takes in an end that is named where none is believed: a reading at it is worth a permit. Where ends move with the calls
 -- it is the newest reading's that gives something back which no reading has shown yet.
-function ladder.follow(limit, early, late, remaining, is_newest, now)
+function ladder.follow(limit, s, early, late, is_newest, now)
   if late <= now then
     if is_newest then
       ladder.forgo(limit)
@@ -191,7 +192,7 @@ function ladder.follow(limit, early, late, remaining, is_newest, now)
     limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
     limit.end_seen = 2
   end
-  ladder.note_steady(limit, remaining)
+  ladder.note_steady(limit, s, early, s.reading.least)
 end
 
 -- Nothing is known of what the followed end gives back: whoever came after it was named may have used it up.
@@ -308,14 +309,16 @@ function ladder.excuses(limit, s, now)
   return is_first
 end
 
+local function is_often(limit)
+  return (limit.events or 0) >= EVENTS
+end
+
 -- Whether this refusal, with something left, shows that calls went too fast. One that is refused is bad luck; many at once, and
--- soon again, are not, nor are some in a row with hardly a call between.
-local function is_too_fast(limit, is_in_a_row, now)
-  local again = limit.strike_at and now - limit.strike_at < STRIKES_WITHIN * limit.window
-  again = again and limit.strikes >= LEAST_STRIKES
-  local is_close = is_in_a_row and limit.granted - (limit.granted_struck or 0) <= limit.n * CLOSE
-  limit.granted_struck, limit.close = limit.granted, is_close and (limit.close or 0) + 1 or nil
-  return again or (limit.close or 0) >= LEAST_CLOSE
+-- soon again, are not, nor is one again and again.
+local function is_too_fast(limit, now)
+  local since = limit.strike_at and now - limit.strike_at
+  limit.events = since and since < EVENTS_WITHIN * limit.window and (limit.events or 0) + 1 or 1
+  return since and since < STRIKES_WITHIN * limit.window and limit.strikes >= LEAST_STRIKES or is_often(limit)
 end
 
 -- ## paced => sliding: spreading does not help; what refuses, with something left, is not this limit.
@@ -327,6 +330,7 @@ end
 
 -- A paced limit lets out half of what it did at once, or goes slower.
 local function slow(limit, is_in_a_row)
+  limit.events = not is_in_a_row and limit.events or nil
   limit.vain = is_in_a_row and limit.burst == 1 and (limit.vain or 0) + 1 or nil
   if limit.burst > 1 then
     limit.burst_most = limit.burst
@@ -347,7 +351,7 @@ function ladder.refuse(state, limit, s, remaining, now)
     return
   end
   local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
-  local again = is_too_fast(limit, is_in_a_row, now)
+  local again = is_too_fast(limit, now)
   if remaining ~= 0 and now < (limit.aloof_till or now) then
     return
   end
@@ -356,7 +360,7 @@ function ladder.refuse(state, limit, s, remaining, now)
     announce.say('rung', limit.name, 'bucket', NAMES[limit.on])
     limit.law = NO_BUCKET
   end
-  local is_in_vain = remaining and is_in_a_row and (limit.vain or 0) >= VAIN
+  local is_in_vain = is_in_a_row and remaining and (limit.vain or 0) >= VAIN or not is_in_a_row and is_often(limit)
   if limit.on == PACED and remaining ~= 0 and is_in_vain and limit.burst == 1 then
     give_up(limit, now)
   elseif limit.on == PACED then

@@ -44,7 +44,7 @@ local function pass_end(state, limit, now)
   slots.let_go(state, limit, limit.closing_held)
   limit.closing_held = nil
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
-  limit.cap, limit.fresh, limit.fresh_since, limit.closing = nil, nil, nil, 0
+  limit.cap, limit.fresh, limit.fresh_since, limit.fresh_until, limit.closing = nil, nil, nil, nil, 0
   if limit.lost_read then
     -- A reading placed all that was forgotten in this window.
     limit.lost_from, limit.lost_until, limit.lost_read, limit.found_at = nil, nil, nil, now
@@ -65,6 +65,11 @@ local function drop_out(state, limit, now)
   slots.sweep(state, limit, 'out', upto)
 end
 
+-- Until when `fresh` is believed; nil: until the end of its window, or as a bucket for ever.
+local function fresh_till(limit)
+  return not (limit.is_aligned and limit.end_late) and not ladder.is_bucket(limit) and limit.fresh_until or nil
+end
+
 function window.advance(state, limit, now)
   -- Bounded: the drift makes an end that nobody reads too vague after some thousand windows.
   ladder.load(limit)
@@ -75,7 +80,8 @@ function window.advance(state, limit, now)
     foreign.turn(limit, now)
   end
   limit.fresh, limit.fresh_at = ladder.refilled(limit, limit.fresh, limit.fresh_at, now)
-  if limit.fresh_until and now >= limit.fresh_until and not ladder.is_bucket(limit) then
+  local till = fresh_till(limit)
+  if till and now >= till then
     limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
   end
   drop_out(state, limit, now)
@@ -272,7 +278,7 @@ local function settle_sliding(state, limit, s, now)
     ladder.prove(state, limit, s, now)
     ladder.weigh_law(limit, s, r.early, r.late)
     local late = math.min(r.late, s.moment + limit.window)
-    ladder.follow(limit, math.min(r.early, late), late, r.least, is_newest, now)
+    ladder.follow(limit, s, math.min(r.early, late), late, is_newest, now)
   else
     ladder.learn_phase(state, limit, s, now)
   end
@@ -302,7 +308,7 @@ local function settle_aligned(state, limit, s, now)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
   refresh(limit, s)
   ladder.remember(state, limit, s)
-  ladder.note_steady(limit, r.least)
+  ladder.note_steady(limit, s, r.early, r.least)
   ladder.prove(state, limit, s, now)
   foreign.heard(limit, s.granted_at, s.answered_at)
   if not limit.lost_until and s.granted_at >= (limit.found_at or 0) and limit.end_early > now then
@@ -390,16 +396,13 @@ function window.ahead(state, limit, now)
   local out_k, out_cost, out_held = next_out()
   local paid_k, paid_cost, paid_held = next_paid()
   local closing_held = limit.closing_held
-  local end_early, end_late, fresh_until = limit.end_early, limit.end_late, limit.fresh_until
+  local end_early, end_late, fresh_until = limit.end_early, limit.end_late, fresh_till(limit)
   local lost_until, lost_read = limit.lost_until, limit.lost_read
   local kept, is_turn, turn_at = foreign.reserve(limit, now), limit.turn, nil
   if not limit.is_aligned then
     turn_at, end_early, end_late = ladder.turns_at(limit), nil, nil
   end
   local fresh_at = limit.fresh_at
-  if ladder.is_bucket(limit) then
-    fresh_until = nil
-  end
 
   local function drop(held)
     for i = 1, #(held or {}) do

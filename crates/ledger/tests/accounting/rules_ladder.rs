@@ -122,10 +122,39 @@ fn a_window_that_forgets_faster_than_a_rolling_one_is_proven() {
 }
 
 #[test]
+fn once_it_is_proven_a_reading_is_believed_until_its_windows_end() {
+    let mut bench = four_of_eight(minute(8), 30_000);
+    bench.now = START + 50_000;
+    let reading = until(&bench, 7, 90_000);
+    call(&mut bench, reading);
+    assert_eq!(rung(&mut bench), "aligned");
+    bench.now = START + 91_000;
+    let free = bench.take(1);
+    bench.settled(settle(free, SettleKind::Accepted));
+    let reading = until(&bench, 7, 150_000);
+    call(&mut bench, reading);
+    // Of the rolling window that it was taken for, the last reading would be too old from 110 s on.
+    for later in [100_000, 111_000, 149_999] {
+        bench.now = START + later;
+        assert_eq!(bench.available(), 7, "after {later} ms");
+    }
+}
+
+#[test]
 fn what_a_rolling_window_could_have_said_proves_nothing() {
     let mut bench = four_of_eight(minute(8), 30_000);
     bench.now = START + 30_001;
     let reading = until(&bench, 3, 90_000);
+    call(&mut bench, reading);
+    assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
+fn more_than_there_can_be_proves_nothing() {
+    let mut bench = four_of_eight(minute(8), 30_000);
+    // All that is remembered a rolling window has forgotten as well.
+    bench.now = START + 61_000;
+    let reading = until(&bench, 10, 90_000);
     call(&mut bench, reading);
     assert_eq!(rung(&mut bench), "sliding");
 }
@@ -211,6 +240,18 @@ fn an_end_that_moves_while_calls_are_made_is_a_buckets() {
 }
 
 #[test]
+fn vague_ends_that_a_bucket_could_have_named_are_not_one_that_stayed() {
+    let mut bench = bench(minute(8));
+    // Full again after 7.5 s for each call; told 28 s sharp, in a clock that is up to 20 s ahead.
+    for (remaining, early) in [(7, 5_000), (6, 12_000), (5, 20_000), (4, 27_000)] {
+        call(&mut bench, says(remaining, Some((early, early + 28_000))));
+    }
+    bench.now = START + 33_002;
+    call(&mut bench, says(7, Some((5_000, 33_000))));
+    assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
 fn a_permit_from_before_an_end_does_not_prove_it() {
     let mut bench = four_of_eight(minute(8), 30_000);
     bench.now = START + 29_000;
@@ -242,6 +283,19 @@ fn a_followed_end_lets_one_find_out() {
         assert_eq!(bench.try_take(2).1.granted, expected, "an end that {readings} readings named");
         assert_eq!(bench.try_take(1).1.granted, 0, "one");
     }
+}
+
+#[test]
+fn a_turn_is_one_permit_though_it_was_not_sent() {
+    let mut bench = bench(minute(2));
+    for remaining in [1, 0] {
+        let reading = until(&bench, remaining, 30_000);
+        call(&mut bench, reading);
+    }
+    bench.now = START + 30_002;
+    let lease = bench.take(1);
+    bench.settled(settle(lease, SettleKind::NotSent));
+    assert_eq!(bench.try_take(1).1.granted, 0);
 }
 
 #[test]

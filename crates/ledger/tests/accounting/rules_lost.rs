@@ -23,6 +23,21 @@ fn reads(limit: LimitSpec) -> LimitSpec {
 }
 
 #[test]
+fn what_was_forgotten_is_not_taken_for_others_use() {
+    let (mut bench, spec) = remembering(reads(minute(10)));
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(9, None)));
+    bench.take(4);
+    bench.now += 1000;
+    bench.come_back(None, &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.now += 6000;
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(4, None)));
+    assert_eq!((bench.stand().foreign, bench.available()), (0, 4));
+}
+
+#[test]
 fn another_life_is_found_out_however_long_it_has_lasted() {
     let (mut bench, spec) = remembering(minute(10));
     bench.take(1);

@@ -127,27 +127,24 @@ fn many_refusals_of_one_event_and_soon_another_take_a_window_down() {
 }
 
 #[test]
-fn refusals_with_hardly_a_call_between_them_take_a_window_down_however_few_at_once() {
-    for (between, apart, times, expected) in [
-        (0, 11_000, 3, "paced"),
-        (3, 11_000, 3, "paced"),
-        (0, 11_000, 2, "sliding"),
-        (0, 5000, 2, "sliding"),
-        (4, 11_000, 3, "sliding"),
-        (0, 60_001, 3, "sliding"),
+fn refusals_that_come_again_and_again_take_a_window_down_however_few_at_once() {
+    for (apart, times, expected) in [
+        (5000, 3, "paced"),
+        (5000, 2, "sliding"),
+        (911_000, 3, "paced"),
+        (911_000, 2, "sliding"),
+        (960_000, 8, "sliding"),
     ] {
         let mut bench = bench(minute(100));
         for _ in 0..times {
-            if between > 0 {
-                let lease = bench.take(between);
-                bench.settled(all_of(between, settle(lease, SettleKind::Accepted)));
-            }
+            let lease = bench.take(4);
+            bench.settled(all_of(4, settle(lease, SettleKind::Accepted)));
             let lease = bench.take(1);
             bench.now += 10;
             refused(&mut bench, lease);
             bench.now += apart;
         }
-        assert_eq!(rung(&mut bench), expected, "{times} times, {between} calls and {apart} ms between");
+        assert_eq!(rung(&mut bench), expected, "{times} times, {apart} ms between");
     }
 }
 
@@ -263,16 +260,33 @@ fn a_pace_that_is_slowed_in_vain_is_given_up_where_something_is_left() {
 }
 
 #[test]
-fn a_pace_that_is_slowed_in_vain_is_kept_where_nothing_is_read_or_a_window_was_free_of_refusals() {
+fn a_pace_that_is_slowed_in_vain_is_kept_where_nothing_is_read() {
     let mut bench = paced(600);
     for _ in 0..8 {
         assert_eq!(refused_after(&mut bench, 11_000, Vec::new()), "paced");
     }
-    let mut bench = paced(600);
-    for _ in 0..8 {
-        assert_eq!(refused_after(&mut bench, 61_000, vec![says(599, None)]), "paced");
+}
+
+#[test]
+fn pacing_is_given_up_where_refusals_come_as_rarely_as_before() {
+    for readings in [vec![says(599, None)], Vec::new()] {
+        let mut bench = paced(600);
+        for _ in 0..2 {
+            assert_eq!(refused_after(&mut bench, 61_000, readings.clone()), "paced");
+        }
+        assert_eq!(refused_after(&mut bench, 61_000, readings), "sliding");
     }
-    assert_eq!(refused_after(&mut bench, 11_000, vec![says(599, None)]), "paced");
+    // What comes within a window shows that the pace is still too fast: counted anew.
+    let mut bench = paced(600);
+    for apart in [61_000, 61_000, 11_000, 61_000, 61_000] {
+        assert_eq!(refused_after(&mut bench, apart, vec![says(599, None)]), "paced");
+    }
+    assert_eq!(refused_after(&mut bench, 61_000, vec![says(599, None)]), "sliding");
+    // Nor is it where one comes after many windows without.
+    let mut bench = paced(600);
+    for _ in 0..4 {
+        assert_eq!(refused_after(&mut bench, 16 * 60_000, vec![says(599, None)]), "paced");
+    }
 }
 
 /// Paced again, it is slowed in vain once more. Answers its rung, once it is given up.
@@ -283,7 +297,7 @@ fn given_up(bench: &mut Bench) -> String {
     refused_after(bench, 11_000, vec![says(599, None)])
 }
 
-/// Refused three times, with hardly a call between. Answers the rung.
+/// Refused three times, one at a time. Answers the rung.
 fn refused_closely(bench: &mut Bench) -> String {
     for _ in 0..2 {
         refused_after(bench, 1000, vec![says(599, None)]);

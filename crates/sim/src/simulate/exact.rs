@@ -47,15 +47,21 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
     }
     let granted = |ahead: Duration| {
         let reply = world.store().would_answer(&spec.name, &asked, ahead, true)?;
-        reply.decisions.first().map(|decision| decision.granted > 0)
+        let decision = reply.decisions.first()?;
+        let refused = decision.refusal.as_ref().map(|r| format!("{r}"));
+        Some((decision.granted > 0, refused.unwrap_or_default()))
     };
     let ms = Duration::from_millis(1);
-    let early = if after > ms { granted(after - ms) } else { Some(false) };
-    let (Some(early), Some(then)) = (early, granted(after)) else { return };
+    let early = if after > ms { granted(after - ms) } else { Some((false, String::new())) };
+    let (Some((early, _)), Some((then, instead))) = (early, granted(after)) else { return };
     let mut book = world.book();
     book.tally.refusal_checks += 1;
     if early || !then {
-        let when = if early { "a millisecond earlier already" } else { "not then" };
+        let when = if early {
+            "a millisecond earlier already".to_owned()
+        } else {
+            format!("not then, but {instead}")
+        };
         let reason = refusal.map(|refusal| refusal.to_string()).unwrap_or_default();
         let text = format!("{}: {reason}: it would be granted {when}", spec.name);
         book.violations.add(world.now(), Invariant::RefusalExact, text);

@@ -59,10 +59,11 @@ fn a_seed_tells_the_same_history_twice_and_on_two_threads() {
 fn seeds_of_chaos_that_broke_an_invariant_once_hold() {
     // A lease granted anew after it was forgotten; an end too vague to be told; a request that came twice, given up once; a
     // lease that ran out, asked for again; ends that move, followed to the earliest; another limit's remaining; a give-back
-    // that comes twice; late answers taken for early ones; a turn before the newest end; spans of a call that was long under way.
+    // that comes twice; late answers taken for early ones; a turn before the newest end; spans of a call that was long under way;
+    // vague ends taken for one that stayed; a reading that a proven limit forgot as a rolling window does.
     let seeds = [
         53, 780, 875, 943, 1023, 1249, 1285, 1296, 1766, 2444, 2496, 3265, 3502, 4360, 5213, 5237, 8397,
-        9165, 9302,
+        8700, 9165, 9302, 9779,
     ];
     for seed in seeds {
         let world = scenario("chaos", seed, &Sizes::default()).unwrap();
