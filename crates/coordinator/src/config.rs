@@ -31,6 +31,9 @@ pub struct Config {
     /// How long before the caller's deadline an answer is given, so that it arrives in time; at most a tenth of what
     /// is left.
     pub answer_margin: Duration,
+    /// Whether commits tell who waits here, so that tenants and tiers share across replicas, and not replicas: of all
+    /// replicas of a store or of none.
+    pub shares_across_replicas: bool,
     /// How many events a slow watcher may lag behind before it misses the oldest.
     pub watch_capacity: usize,
 }
@@ -49,6 +52,7 @@ impl Config {
             max_wait: Duration::from_secs(3600),
             recheck: Duration::from_secs(5),
             answer_margin: Duration::from_millis(20),
+            shares_across_replicas: false,
             watch_capacity: 1024,
         }
     }

@@ -118,6 +118,7 @@ fn script(criterion: &mut Criterion) {
                     replica: ReplicaName::new("r").unwrap(),
                     spec_version: 1,
                     waiting: 0,
+                    contenders: Vec::new(),
                     jitter: 0.5,
                     settles: if lease > 2 { vec![settle(lease - 1, count)] } else { Vec::new() },
                     renews: Vec::new(),

@@ -113,11 +113,13 @@ impl Run {
         metrics.groups(&self.lane.name, "settle", settles.len());
         metrics.groups(&self.lane.name, "renew", renews.len());
         metrics.groups(&self.lane.name, "acquire", acquires.len());
+        let told = self.core.config.shares_across_replicas;
+        let contenders = if told { self.queues.contenders(batch.as_ref(), now) } else { Vec::new() };
         let commit = Commit {
             replica: self.core.config.replica.clone(),
             spec_version: view.version,
             waiting,
-            contenders: self.queues.contenders(batch.as_ref(), now),
+            contenders,
             jitter: self.leases.jitter(),
             settles,
             renews,

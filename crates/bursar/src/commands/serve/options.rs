@@ -21,6 +21,7 @@ pub(super) fn coordinator(settings: &Settings) -> Result<bursar_coordinator::Con
     let mut lanes = bursar_coordinator::Config::new(replica, identity::entropy()?);
     lanes.max_waiting = settings.server.max_waiting;
     lanes.max_wait = settings.server.max_wait;
+    lanes.shares_across_replicas = settings.server.shares_across_replicas;
     Ok(lanes)
 }
 
