@@ -95,8 +95,8 @@ pub fn scenarios() -> Vec<ScenarioInfo> {
     ALL.iter().map(|entry| ScenarioInfo { name: entry.name, about: entry.about }).collect()
 }
 
-/// The scenario of this name; its random parts are from `seed`. 50 workers (10,001 in `fair-crowd`), 3 replicas and 20 windows, unless `sizes` says
-/// otherwise or, in `chaos`, the seed. `None`: there is none of this name.
+/// The scenario of this name; its random parts are from `seed`. 50 workers (10,001 in `fair-crowd`), 3 replicas and 20 windows,
+/// unless `sizes` says otherwise or, in `chaos`, the seed. `None`: there is none of this name.
 pub fn scenario(name: &str, seed: u64, sizes: &Sizes) -> Option<Scenario> {
     let entry = ALL.iter().find(|entry| entry.name == name)?;
     let mut draws = Draws::new(name, seed);

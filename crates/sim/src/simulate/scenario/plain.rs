@@ -127,7 +127,8 @@ pub(super) fn late(draws: &mut Draws, run: &Run) -> Scenario {
 /// refusal.
 pub(super) fn late_undeclared(draws: &mut Draws, run: &Run) -> Scenario {
     let mut scenario = late_as(draws, run, Declared::Aligned);
-    scenario.expects.utilisation_least = 0.9;
+    // The first window costs the most: until an answer has come nothing is known of its end.
+    scenario.expects.utilisation_least = 0.95 - 1.0 / f64::from(run.windows);
     scenario
 }
 
