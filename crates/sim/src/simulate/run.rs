@@ -238,11 +238,9 @@ fn report(world: &Arc<World>, measured: Measured, tier_shares: [f64; 3], foreign
     // A tenant without a worker wants nothing.
     let tenants = usize::from(scenario.load.tenants.max(1)).min(by_worker.len());
     let got: Vec<u64> = if tenants > 1 {
-        {
-            let mut got = vec![0; tenants];
-            by_worker.iter().enumerate().for_each(|(worker, n)| got[scenario.tenant(worker)] += n);
-            got
-        }
+        let mut got = vec![0; tenants];
+        by_worker.iter().enumerate().for_each(|(worker, n)| got[scenario.tenant(worker)] += n);
+        got
     } else {
         by_worker
     };
