@@ -52,7 +52,7 @@ impl Config {
             max_wait: Duration::from_secs(3600),
             recheck: Duration::from_secs(5),
             answer_margin: Duration::from_millis(20),
-            shares_across_replicas: false,
+            shares_across_replicas: true,
             watch_capacity: 1024,
         }
     }

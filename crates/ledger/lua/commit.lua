@@ -117,7 +117,7 @@ local first_tag, last_tag = granting.tags(groups)
 if first_tag <= last_tag then
   ctx.requests = requests.open(state, ctx.now, { KEYS[6], KEYS[7] }, first_tag, last_tag)
 end
-ctx.waiting.told = args.rest(' ')
+waiting.tell(ctx.waiting, args.rest(' '), groups)
 for i = 1, acquires do
   decided[i] = granting.apply(ctx, groups[i], lease_at())
 end

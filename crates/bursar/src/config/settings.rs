@@ -96,7 +96,7 @@ pub(crate) struct Server {
     /// The longest that a caller may wait, whatever it asks for: 0 s to 1 h.
     #[serde(with = "duration_text")]
     pub(crate) max_wait: Duration,
-    /// Whether tenants and tiers share across replicas, wherever they wait; it costs more commits where many wait. Of all replicas
+    /// Whether tenants and tiers share across replicas, wherever they wait; without it replicas take turns. Of all replicas
     /// or of none.
     pub(crate) shares_across_replicas: bool,
     /// The longest request in bytes, 4,096 to 16,777,216.
@@ -111,7 +111,7 @@ impl Default for Server {
             max_connections: 10_000,
             max_waiting: 1_000_000,
             max_wait: HOUR,
-            shares_across_replicas: false,
+            shares_across_replicas: true,
             max_request_bytes: 4 * 1024 * 1024,
         }
     }

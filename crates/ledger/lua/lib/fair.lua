@@ -306,11 +306,8 @@ function fair.charge(f, group, count)
   local step = stride(f, party, group.costs)
   f.now_tag = math.max(f.now_tag, party.lag + (count - 1) * step)
   party.lag = party.lag + count * step
-  for l = 1, #f.ctx.budget.limits do
-    if f.orders[l] and #party.entries > 0 then
-      in_turn(f.orders[l])
-    end
-  end
+  -- What the others could take has become less.
+  f.orders = {}
 end
 
 -- Notes what became of a group: how much of it was granted, and whether what it asks for was there all the same.

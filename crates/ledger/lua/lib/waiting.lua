@@ -32,7 +32,7 @@ function waiting.callers(text, now)
 end
 
 function waiting.open(wait_key, replica, now)
-  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false, rivals = {}, told = '', mine_text = '' }
+  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false, telling = {}, rivals = {}, told = '', mine_text = '' }
   local replicas = hash.load_all(w.h)
   for i = 1, #replicas do
     local text = w.h.have[replicas[i]]
@@ -48,13 +48,43 @@ function waiting.open(wait_key, replica, now)
     else
       w.is_anybody = true
       if string.find(text, '=x', 1, true) then
-        w.rivals[#w.rivals + 1] = replicas[i]
+        w.telling[#w.telling + 1] = replicas[i]
       else
         w.others[#w.others + 1] = marks_of(text)
       end
     end
   end
   return w
+end
+
+-- Notes who waits here beside the groups that ask. Where all of them are one tenant in one tier there is nothing to share
+-- out by name.
+function waiting.tell(w, told, groups)
+  w.told = told
+  local party, is_one = nil, true
+  local function see(name)
+    party = party or name
+    is_one = is_one and name == party
+  end
+  local function look(text)
+    for name in string.gmatch(text, ' ([^ ,=]+,[^ ,=]+),[^ ,=]+=x') do
+      see(name)
+    end
+  end
+  for i = 1, #w.telling > 0 and #groups or 0 do
+    see(groups[i].tier .. ',' .. groups[i].tenant)
+  end
+  look(told)
+  for i = 1, #w.telling do
+    look(w.h.have[w.telling[i]])
+  end
+  for i = 1, #w.telling do
+    if is_one then
+      w.others[#w.others + 1] = marks_of(w.h.have[w.telling[i]])
+    else
+      w.rivals[#w.rivals + 1] = w.telling[i]
+    end
+  end
 end
 
 -- Whether others contend, or did lately: what is granted counts for whose turn it is.

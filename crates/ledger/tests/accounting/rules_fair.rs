@@ -338,6 +338,51 @@ fn what_is_reserved_is_kept_beside_the_shares() {
 }
 
 #[test]
+fn where_all_who_wait_are_one_tenant_replicas_take_turns() {
+    let mut bench = empty_bucket();
+    let crowd: Replica<'_> = ("r0", vec![(Tier::Standard, "t", 100)]);
+    let lone: Replica<'_> = ("r1", vec![(Tier::Standard, "t", 1)]);
+    assert_eq!(granted(&ask(&mut bench, &lone, 1, &[1])), [0]);
+    bench.now += 1001;
+    // It has waited longer: one is left there, and nothing is kept of shares.
+    assert_eq!(granted(&ask(&mut bench, &crowd, 20, &[1])), [9]);
+    assert_eq!(granted(&ask(&mut bench, &lone, 1, &[1])), [1]);
+    let fields: Vec<String> = bench.waits().into_iter().map(|(name, _)| name).collect();
+    assert!(!fields.contains(&"=".to_owned()), "{fields:?}");
+}
+
+#[test]
+fn who_does_not_wait_finds_its_share_beside_one_tenant_that_does() {
+    let mut bench = empty_bucket();
+    for name in ["r0", "r1"] {
+        assert_eq!(granted(&ask(&mut bench, &(name, vec![(Tier::Standard, "t", 5)]), 5, &[1])), [0]);
+    }
+    bench.now += 400;
+    let acquires = vec![group(&mut bench, Tier::Standard, "other", 10, &[1])];
+    let commit = Commit { replica: ReplicaName::new("r2").unwrap(), acquires, ..bench.empty() };
+    assert_eq!(granted(&bench.send(commit).decisions), [2]);
+}
+
+#[test]
+fn what_others_can_take_becomes_less_with_each_grant() {
+    // Of the bucket there will be one, of the slots two; `a` needs one of each, and comes before `c`.
+    let mut bench = Bench::new(&budget(vec![slots(3, 0), bucket(10, 10.0)]));
+    let waits = |name| (name, vec![(Tier::Standard, name, 10)]);
+    let (leases, _) = asks(&mut bench, &waits("x"), 10, &[0, 1]);
+    bench.commit(vec![all_of(10, settle(leases[0], SettleKind::Accepted))], Vec::new());
+    assert_eq!(granted(&ask(&mut bench, &waits("a"), 1, &[1, 1])), [0]);
+    assert_eq!(granted(&ask(&mut bench, &waits("c"), 1, &[1, 0])), [1]);
+    bench.now += 100;
+    let acquires = [("b", [1, 1]), ("c", [1, 0])]
+        .map(|(name, costs)| group(&mut bench, Tier::Standard, name, 1, &costs));
+    let contenders = vec![contender(Tier::Standard, "c", 10, &[1, 0])];
+    let replica = ReplicaName::new("c").unwrap();
+    let commit = Commit { replica, waiting: 10, contenders, acquires: acquires.to_vec(), ..bench.empty() };
+    // The bucket's one is `b`'s, so that `a` has no use for the slot.
+    assert_eq!(granted(&bench.send(commit).decisions), [1, 1]);
+}
+
+#[test]
 fn a_share_of_many_costs_as_much_as_many() {
     // Eight replicas that each name as many as they may.
     let mut bench = empty_bucket();

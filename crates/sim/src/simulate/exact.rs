@@ -6,6 +6,9 @@ use bursar_quota::{AcquireGroup, Commit, CommitReply, LeaseId, LimitKind, Reques
 
 use super::{dice::Dice, invariants::Invariant, world::World};
 
+/// What is left to others who contend is theirs so long.
+const CLAIM: Duration = Duration::from_secs(1);
+
 /// Looks at the first refusal in `reply`: asked again a millisecond before the time that it names, nothing is granted, and
 /// at that time it is. Only where nobody behind it was granted anything, since that may have moved its time.
 pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &CommitReply, dice: &mut Dice) {
@@ -55,6 +58,10 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
     let early = if after > ms { granted(after - ms) } else { Some((false, String::new())) };
     let (Some((early, _)), Some((then, instead))) = (early, granted(after)) else { return };
     let mut book = world.book();
+    if early && after <= CLAIM && book.is_contended(world.now(), budget, group) {
+        // It may be left to somebody until then, which the copy forgets.
+        return;
+    }
     book.tally.refusal_checks += 1;
     if early || !then {
         let when = if early {

@@ -15,12 +15,7 @@ use bursar_quota::{Clock, EventKind, ReplicaName};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    dice::Dice,
-    link::Link,
-    plan::{Millis, Placement},
-    world::World,
-};
+use super::{dice::Dice, link::Link, plan::Millis, world::World};
 
 /// After so long without a sign of life a connection is given up, on both sides.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -124,9 +119,7 @@ impl World {
         let Ok(name) = ReplicaName::new(&format!("r{replica}")) else { return };
         let seed = self.dice("replica", (replica as u64) << 32 | life.number).bits();
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let shares_across_replicas = self.scenario.load.placement != Placement::Spread;
-        let config = Config { shares_across_replicas, ..Config::new(name, seed) };
-        let coordinator = Coordinator::new(link, Arc::clone(&self.profiles), clock, config);
+        let coordinator = Coordinator::new(link, Arc::clone(&self.profiles), clock, Config::new(name, seed));
         let declares = declare(Arc::clone(self), replica, coordinator.clone());
         let ended = life.ended.clone();
         state.running = Some((coordinator, life));

@@ -22,6 +22,8 @@ pub(crate) struct Ran<'a> {
     pub(crate) by_store: Duration,
 }
 
+/// After so long a replica that was not heard of contends no more.
+const KNOWN: Duration = Duration::from_secs(10);
 /// What a commit may take: commands for itself, for each group and lease, and for each limit, whose slots (256 a window, of
 /// three sorts) may all have passed since the last one.
 const COMMANDS: (u64, u64, u64) = (40, 16, 300);
@@ -78,8 +80,18 @@ impl Book {
         for (group, decision) in ran.commit.acquires.iter().zip(&ran.reply.decisions) {
             self.decided((now, counted_from), ran.budget, group, decision);
         }
+        let waiting = ran.commit.contenders.iter().map(|who| (who.tier, who.tenant.clone())).collect();
+        let contenders = &mut self.accounts[ran.budget].contenders;
+        contenders.insert(ran.commit.replica.clone(), (now, waiting));
         self.check_slots(now, ran);
         self.check_bounds(now, ran);
+    }
+
+    /// Whether somebody else than `group` asks for contends at a replica, so that something may be left to them.
+    pub(crate) fn is_contended(&self, now: Duration, budget: usize, group: &AcquireGroup) -> bool {
+        let asker = (group.tier, Some(group.tenant.clone()));
+        let told = self.accounts[budget].contenders.values();
+        told.filter(|(at, _)| now <= *at + KNOWN).flat_map(|(_, waiting)| waiting).any(|who| *who != asker)
     }
 
     /// From when the spans of an answer count. A call that was long under way finds the store's time where it was when the call

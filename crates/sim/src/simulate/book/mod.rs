@@ -17,7 +17,9 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{BudgetName, ClassName, LeaseId, LimitKind, SettleKind, UnitName};
+use bursar_quota::{
+    BudgetName, ClassName, LeaseId, LimitKind, ReplicaName, SettleKind, TenantName, Tier, UnitName,
+};
 
 use super::{
     invariants::{Invariant, Violations},
@@ -105,7 +107,12 @@ struct Account {
     last_got: Duration,
     /// By how much the store's time was later than the simulation's, the most of all commits.
     ahead: Option<Duration>,
+    /// Who waits at a replica, as it told last, and when that was.
+    contenders: BTreeMap<ReplicaName, (Duration, Vec<Party>)>,
 }
+
+/// A tenant in a tier; the many that a replica names together are one.
+type Party = (Tier, Option<TenantName>);
 
 /// A lease's hash is the lease: it is random.
 #[derive(Default)]
@@ -211,6 +218,7 @@ impl Book {
                 held: Vec::new(),
                 last_got: Duration::ZERO,
                 ahead: None,
+                contenders: BTreeMap::new(),
             }
         };
         Self {
