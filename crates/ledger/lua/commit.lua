@@ -140,16 +140,18 @@ for l = 1, #budget.limits do
   end
 end
 
-local tags, gives_up = nil, false
+local tags, gives_up, is_gone = nil, false, false
 if ctx.fair or ctx.waiting.is_left or ctx.waiting.told ~= '' then
   local fair = granting.fair(ctx)
   if waiting.is_shared(ctx.waiting) then
     tags = fair.tags(ctx.fair)
     fair.flush(ctx.fair, ctx.waiting)
   end
-  ctx.waiting.told, gives_up = fair.close(ctx.fair)
+  ctx.waiting.told, gives_up, is_gone = fair.close(ctx.fair)
 end
-if ctx.waiting.is_anybody and (ctx.freed or (gives_up and has_room) or (ctx.fair and ctx.fair.has_left)) then
+local is_left = (gives_up and has_room) or (ctx.fair and ctx.fair.has_left)
+local is_news = ctx.freed or (is_gone and has_room) or (is_left and waiting.may_tell(ctx.waiting))
+if ctx.waiting.is_anybody and is_news then
   announce.say('wake')
 end
 

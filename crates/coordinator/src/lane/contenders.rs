@@ -25,14 +25,16 @@ impl Queues {
                     let key = (tier.index(), at, waiting.class);
                     let first = waiting.keys.iter().find_map(|key| self.waiters.get(*key));
                     let Some(first) = first else { continue };
-                    let in_flight = asked.remove(&key).map_or(0, |contender| contender.calls);
+                    // Those whom the batch asks for come before those in the queue.
+                    let costs = first.kind.costs.clone();
+                    let in_flight = asked.remove(&key).map_or((0, costs), |ahead| (ahead.calls, ahead.costs));
                     all.push(Contender {
                         tier: *tier,
                         tenant: Some(party.name.clone()),
                         tenants: 1,
                         class: first.kind.class.clone(),
-                        calls: in_flight + waiting.keys.len() as u64,
-                        costs: first.kind.costs.clone(),
+                        calls: in_flight.0 + waiting.keys.len() as u64,
+                        costs: in_flight.1,
                     });
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bursar_coordinator::{Acquire, Coordinator};
-use bursar_quota::{BudgetSpec, Cap, Reason, Tier};
+use bursar_quota::{BudgetSpec, Cap, Reason, Tier, UnitName};
 use tokio::{sync::mpsc, time::sleep};
 
 use crate::world::*;
@@ -158,4 +158,24 @@ async fn many_capped_tenants_hold_up_nobody() {
     settle_down().await;
     assert_eq!(waiting.iter().filter(|waiting| waiting.is_finished()).count(), 30);
     assert_eq!(coordinator.acquire(patient(secs(9))).await.unwrap().waited, ms(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_who_waits_is_what_its_first_call_costs() {
+    let (world, coordinator) = one(vec![limit("w", window(10, secs(60)))]);
+    let costing = |cost| Acquire { costs: vec![(UnitName::requests(), cost)], ..patient(secs(600)) };
+    assert!(coordinator.acquire(costing(5)).await.is_ok());
+    let mut waiting = Vec::new();
+    for cost in [9, 9, 9, 9, 1, 1, 1] {
+        waiting.push(spawn(&coordinator, costing(cost)).await);
+    }
+    sleep(secs(20)).await;
+    // Four are asked for at once, and those that cost one are left in the queue.
+    let commits = world.ledger.commits();
+    let told: Vec<_> = commits.iter().filter(|commit| commit.waiting == 7).collect();
+    assert!(!told.is_empty() && told.iter().any(|commit| !commit.acquires.is_empty()));
+    for commit in told {
+        let [contender] = &commit.contenders[..] else { panic!("{:?}", commit.contenders) };
+        assert_eq!((contender.calls, &contender.costs), (7, &vec![9]));
+    }
 }

@@ -11,6 +11,7 @@
 -- @include lib/pauses
 -- @include lib/slots
 -- @include lib/spec
+-- @include lib/waiting
 
 local fair = {}
 
@@ -306,6 +307,7 @@ function fair.charge(f, group, count)
   local step = stride(f, party, group.costs)
   f.now_tag = math.max(f.now_tag, party.lag + (count - 1) * step)
   party.lag = party.lag + count * step
+  waiting.served(f.ctx.waiting)
   -- What the others could take has become less.
   f.orders = {}
 end
@@ -321,9 +323,10 @@ function fair.note(f, group, granted, is_there)
   f.asked[name] = asked
 end
 
--- Who waits here now, for the replica's field; and whether something that was left to one of them is left no more.
+-- Who waits here now, for the replica's field; whether something that was left to one of them is left no more; and whether
+-- that is since it waits no more.
 function fair.close(f)
-  local since, words, gives_up = {}, {}, false
+  local since, words, gives_up, is_gone = {}, {}, false, false
   local was = entries_of(f.ctx.waiting.mine_text)
   for i = 1, #was do
     since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] = was[i].left
@@ -344,9 +347,9 @@ function fair.close(f)
     since[name] = entry.count > 0 and since[name] and 0 or since[name]
   end
   for i = 1, #was do
-    gives_up = gives_up or (since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] or 0) > 0
+    is_gone = is_gone or (since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] or 0) > 0
   end
-  return table.concat(words), gives_up
+  return table.concat(words), gives_up or is_gone, is_gone
 end
 
 -- Writes into other replicas' fields since when something is left to them.

@@ -14,7 +14,10 @@ local LEFT = 6000
 -- How much longer another must have waited to come first: ms.
 local PATIENCE = 1000
 
--- The field of the tags that `fair` keeps, `<known until> <tags>`; no replica is called so.
+-- Others are told of what is left to them, or is no longer, so much later at most each time while nobody gets anything: ms.
+local MOST_GAP = 1000
+
+-- The field of the tags that `fair` keeps, `<known until>,<told then>,<gap> <tags>`; no replica is called so.
 local TAGS = '='
 
 local function marks_of(text)
@@ -32,14 +35,15 @@ function waiting.callers(text, now)
 end
 
 function waiting.open(wait_key, replica, now)
-  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false, telling = {}, rivals = {}, told = '', mine_text = '' }
+  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false, telling = {}, rivals = {}, told = '', mine_text = '', woken = 0, gap = 0 }
   local replicas = hash.load_all(w.h)
   for i = 1, #replicas do
     local text = w.h.have[replicas[i]]
     if replicas[i] == TAGS then
-      local _, at, till = string.find(text, '^(%d+)')
-      w.tags_till = till and tonumber(till) or 0
+      local _, at, till, woken, gap = string.find(text, '^(%d+),(%d+),(%d+)')
+      w.tags_till = tonumber(till or 0)
       w.had_tags, w.tags = true, w.tags_till > now and string.sub(text, at + 1) or nil
+      w.woken, w.gap = tonumber(woken or 0), tonumber(gap or 0)
     elseif not waiting.callers(text, now) then
       hash.put(w.h, replicas[i], nil)
     elseif replicas[i] == replica then
@@ -85,6 +89,21 @@ function waiting.tell(w, told, groups)
       w.rivals[#w.rivals + 1] = w.telling[i]
     end
   end
+end
+
+-- Whether others may be told to come for what is left. Who comes and may not take it, for a reason that those who left it
+-- cannot see, leaves it to them again: where nothing comes of it they are told ever more rarely.
+function waiting.may_tell(w)
+  if w.now < w.woken + w.gap then
+    return false
+  end
+  w.woken, w.gap = w.now, math.min(2 * w.gap + 1, MOST_GAP)
+  return true
+end
+
+-- Something was granted: those who wait may be told at once again.
+function waiting.served(w)
+  w.gap = 0
 end
 
 -- Whether others contend, or did lately: what is granted counts for whose turn it is.
@@ -142,11 +161,10 @@ function waiting.close(w, callers, limits_of_it, tags)
     hash.put(w.h, w.replica, text .. w.told)
   end
   tags = (callers > 0 or w.is_anybody) and (tags or w.tags) or nil
-  if tags and #w.rivals > 0 then
-    hash.put(w.h, TAGS, int(w.now + KNOWN) .. tags)
-  elseif tags and tags ~= w.tags then
-    hash.put(w.h, TAGS, int(w.tags_till) .. tags)
-  elseif w.had_tags and not tags then
+  if tags then
+    local till = #w.rivals > 0 and w.now + KNOWN or w.tags_till
+    hash.put(w.h, TAGS, int(till) .. ',' .. int(w.woken) .. ',' .. int(w.gap) .. tags)
+  elseif w.had_tags then
     hash.put(w.h, TAGS, nil)
   end
   hash.flush(w.h)

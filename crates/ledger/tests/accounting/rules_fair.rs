@@ -383,6 +383,35 @@ fn what_others_can_take_becomes_less_with_each_grant() {
 }
 
 #[test]
+fn who_comes_in_vain_for_what_is_left_is_told_of_it_ever_more_rarely() {
+    let mut bench = empty_bucket();
+    let had_one: Replica<'_> = ("r0", vec![(Tier::Standard, "had-one", 5)]);
+    // Its own first one needs more than there is, and nobody overtakes it there: who left it to the second cannot see that.
+    let come = |bench: &mut Bench| {
+        let acquires: Vec<_> = [("first", 5), ("second", 1)]
+            .map(|(name, cost)| group(bench, Tier::Standard, name, 1, &[cost]))
+            .into();
+        let contenders = acquires
+            .iter()
+            .map(|group| contender(group.tier, group.tenant.as_str(), 1, &group.costs))
+            .collect();
+        let replica = ReplicaName::new("r1").unwrap();
+        granted(&bench.send(Commit { replica, waiting: 2, contenders, acquires, ..bench.empty() }).decisions)
+    };
+    assert_eq!(come(&mut bench), [0, 0]);
+    bench.now += 100;
+    assert_eq!(serve(&mut bench, &had_one, 1), [1]);
+    bench.now += 101;
+    bench.announced.clear();
+    for _ in 0..90 {
+        bench.now += 1;
+        assert_eq!(granted(&ask(&mut bench, &had_one, 1, &[1])), [0]);
+        assert_eq!(come(&mut bench), [0, 0]);
+    }
+    assert!((1..=8).contains(&bench.announced.len()), "{:?}", bench.announced);
+}
+
+#[test]
 fn a_share_of_many_costs_as_much_as_many() {
     // Eight replicas that each name as many as they may.
     let mut bench = empty_bucket();

@@ -22,6 +22,9 @@ pub(crate) struct Ran<'a> {
     pub(crate) by_store: Duration,
 }
 
+/// In such a span so many commits may come to nothing: of themselves, for each worker (who may ask again and again), and at each
+/// replica for each permit that is granted or settled, of which all are told.
+const IDLE: (Duration, u64, u64, u64) = (Duration::from_secs(10), 1000, 200, 20);
 /// After so long a replica that was not heard of contends no more.
 const KNOWN: Duration = Duration::from_secs(10);
 /// What a commit may take: commands for itself, for each group and lease, and for each limit, whose slots (256 a window, of
@@ -85,6 +88,7 @@ impl Book {
         contenders.insert(ran.commit.replica.clone(), (now, waiting));
         self.check_slots(now, ran);
         self.check_bounds(now, ran);
+        self.check_idle(now, ran);
     }
 
     /// Whether somebody else than `group` asks for contends at a replica, so that something may be left to them.
@@ -300,6 +304,24 @@ impl Book {
                 );
                 return self.violate(now, Invariant::SlotsWithin, text);
             }
+        }
+    }
+
+    /// Replicas that wake each other without end change nothing and cost the store all it has.
+    fn check_idle(&mut self, now: Duration, ran: &Ran<'_>) {
+        let granted = ran.reply.decisions.iter().map(|decision| u64::from(decision.granted)).sum::<u64>();
+        let moves = granted + (ran.commit.settles.len() + ran.commit.renews.len()) as u64;
+        let most = IDLE.1 + IDLE.2 * u64::from(self.scenario.workers);
+        let each = IDLE.3 * self.scenario.replicas as u64;
+        let (since, idle, moved) = &mut self.accounts[ran.budget].idle;
+        if now >= *since + IDLE.0 {
+            (*since, *idle, *moved) = (now, 0, 0);
+        }
+        *moved += moves;
+        *idle += u64::from(moves == 0);
+        if *idle == most + each * *moved {
+            let text = format!("{idle} commits of which nothing came in {:?}, {moved} moves", now - *since);
+            self.violate(now, Invariant::BoundedWork, text);
         }
     }
 

@@ -107,6 +107,8 @@ struct Account {
     last_got: Duration,
     /// By how much the store's time was later than the simulation's, the most of all commits.
     ahead: Option<Duration>,
+    /// Since when commits are counted of which nothing comes, how many there were, and what happened meanwhile.
+    idle: (Duration, u64, u64),
     /// Who waits at a replica, as it told last, and when that was.
     contenders: BTreeMap<ReplicaName, (Duration, Vec<Party>)>,
 }
@@ -218,6 +220,7 @@ impl Book {
                 held: Vec::new(),
                 last_got: Duration::ZERO,
                 ahead: None,
+                idle: Default::default(),
                 contenders: BTreeMap::new(),
             }
         };
