@@ -1,11 +1,15 @@
 //! Random operations, and as much of a world as makes them hit something.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bursar_ledger::codec::Keys;
 use bursar_quota::{
-    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, LeaseId, LimitReading, PauseOrder, RenewGroup,
-    ReplicaName, RequestTag, Requests, Scope, SettleGroup, SettleKind, Span, TenantName, Tier, UnitName,
+    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, Contender, LeaseId, LimitReading,
+    MAX_CONTENDERS, PauseOrder, RenewGroup, ReplicaName, RequestTag, Requests, Scope, SettleGroup,
+    SettleKind, Span, TenantName, Tier, UnitName,
 };
 use rand::{Rng as _, rngs::SmallRng, seq::IndexedRandom as _};
 
@@ -192,9 +196,54 @@ impl World {
             let group = self.acquire(random, which);
             commit.acquires.push(group);
         }
+        if commit.waiting > 0 {
+            commit.contenders = self.contenders(random, which, &commit.acquires);
+        }
         let name = self.budgets[which].spec.name.clone();
         self.last = Some((name.clone(), commit.clone()));
         Operation::Commit { budget: name, commit }
+    }
+
+    /// Who waits: often those whom the commit asks for, others, and seldom as many as can be named; sometimes it is not told.
+    fn contenders(&self, random: &mut SmallRng, which: usize, asked: &[AcquireGroup]) -> Vec<Contender> {
+        let spec = &self.budgets[which].spec;
+        let others = match random.random_range(0..20) {
+            0..4 => return Vec::new(),
+            4..19 => random.random_range(0..4),
+            _ => MAX_CONTENDERS,
+        };
+        let mut all: Vec<Contender> = asked
+            .iter()
+            .map(|group| Contender {
+                tier: group.tier,
+                tenant: Some(group.tenant.clone()),
+                tenants: 1,
+                class: group.class.clone(),
+                calls: u64::from(group.count) + random.random_range(0..3),
+                costs: group.costs.clone(),
+            })
+            .collect();
+        for other in 0..others {
+            let class = ClassName::new(one_of(random, &CLASSES)).unwrap();
+            let named = random.random_bool(0.9);
+            let name = if random.random_bool(0.7) {
+                one_of(random, &TENANTS).to_owned()
+            } else {
+                format!("w{other}")
+            };
+            all.push(Contender {
+                tier: one_of(random, &Tier::ALL),
+                tenant: named.then(|| TenantName::new(&name).unwrap()),
+                tenants: if named { 1 } else { random.random_range(1..9) },
+                calls: random.random_range(1..50),
+                costs: spec.costs(&class, &[]).unwrap(),
+                class,
+            });
+        }
+        let mut seen = BTreeSet::new();
+        all.retain(|who| seen.insert((who.tier.index(), who.tenant.clone(), who.class.clone())));
+        all.truncate(MAX_CONTENDERS);
+        all
     }
 
     /// A lease that was asked for lately as a rule, sometimes long ago, seldom never.
