@@ -2,12 +2,39 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bursar_quota::{Contender, MAX_CONTENDERS, Tier};
+use bursar_quota::{ClassName, Contender, MAX_CONTENDERS, TenantName, Tier};
 
 use super::{plan::Batch, queue::Queues};
 
 /// Those who are named by themselves where not all are: each tier keeps an entry for the rest.
 const NAMED: usize = MAX_CONTENDERS - Tier::ALL.len();
+
+/// Calls of one tenant, tier and class; borrowed, since of many who wait only few are named.
+#[derive(Debug, Clone, Copy)]
+struct Entry<'a> {
+    tier: Tier,
+    tenant: &'a TenantName,
+    class: &'a ClassName,
+    costs: &'a [u64],
+    calls: u64,
+}
+
+impl Entry<'_> {
+    fn named(&self) -> Contender {
+        Contender { tenant: Some(self.tenant.clone()), ..self.unnamed() }
+    }
+
+    fn unnamed(&self) -> Contender {
+        Contender {
+            tier: self.tier,
+            tenant: None,
+            tenants: 1,
+            class: self.class.clone(),
+            calls: self.calls,
+            costs: self.costs.to_vec(),
+        }
+    }
+}
 
 impl Queues {
     /// Who waits beyond `now`, those whom `batch` asks for included; none while nobody was refused yet. Named in an order that
@@ -22,30 +49,34 @@ impl Queues {
             for (at, party) in (0_u32..).zip(&queue.parties) {
                 let Some(party) = party else { continue };
                 for waiting in &party.queues {
-                    let key = (tier.index(), at, waiting.class);
                     let first = waiting.keys.iter().find_map(|key| self.waiters.get(*key));
                     let Some(first) = first else { continue };
+                    let calls = waiting.keys.len() as u64;
                     // Those whom the batch asks for come before those in the queue.
-                    let costs = first.kind.costs.clone();
-                    let in_flight = asked.remove(&key).map_or((0, costs), |ahead| (ahead.calls, ahead.costs));
-                    all.push(Contender {
-                        tier: *tier,
-                        tenant: Some(party.name.clone()),
-                        tenants: 1,
-                        class: first.kind.class.clone(),
-                        calls: in_flight.0 + waiting.keys.len() as u64,
-                        costs: in_flight.1,
+                    all.push(match asked.remove(&(tier.index(), at, waiting.class)) {
+                        Some(ahead) => Entry { calls: ahead.calls + calls, ..ahead },
+                        None => Entry {
+                            tier: *tier,
+                            tenant: &party.name,
+                            class: &first.kind.class,
+                            costs: &first.kind.costs,
+                            calls,
+                        },
                     });
                 }
             }
         }
         all.extend(asked.into_values());
-        all.sort_by_key(|contender| contender.tier.index());
-        lump(all)
+        all.sort_by_key(|entry| entry.tier.index());
+        lump(&all)
     }
 
     /// Those whom a batch asks for and who wait on if they are refused, by tier, party and class.
-    fn asked_for(&self, batch: Option<&Batch>, now: Duration) -> BTreeMap<(usize, u32, u32), Contender> {
+    fn asked_for<'a>(
+        &self,
+        batch: Option<&'a Batch>,
+        now: Duration,
+    ) -> BTreeMap<(usize, u32, u32), Entry<'a>> {
         let mut asked = BTreeMap::new();
         let Some(batch) = batch else { return asked };
         let mut rest = &batch.waiters[..];
@@ -56,63 +87,52 @@ impl Queues {
             let calls = keys.iter().filter(waits).count() as u64;
             if calls > 0 {
                 let key = (group.tier.index(), group.party, group.class);
-                asked
-                    .entry(key)
-                    .or_insert_with(|| Contender {
-                        tier: group.tier,
-                        tenant: Some(group.tenant.clone()),
-                        tenants: 1,
-                        class: group.kind.class.clone(),
-                        calls: 0,
-                        costs: group.kind.costs.clone(),
-                    })
-                    .calls += calls;
+                let (tenant, kind) = (&group.tenant, &group.kind);
+                let entry =
+                    || Entry { tier: group.tier, tenant, class: &kind.class, costs: &kind.costs, calls: 0 };
+                asked.entry(key).or_insert_with(entry).calls += calls;
             }
         }
         asked
     }
 }
 
-/// Folds those beyond the first ones into one of each tier.
-fn lump(mut all: Vec<Contender>) -> Vec<Contender> {
-    if all.len() <= MAX_CONTENDERS {
-        return all;
-    }
-    for rest in all.split_off(NAMED) {
-        match all.iter_mut().skip(NAMED).find(|lump| lump.tier == rest.tier) {
+/// Names them, or the first ones, and folds the others into one of each tier.
+fn lump(all: &[Entry<'_>]) -> Vec<Contender> {
+    let named = if all.len() <= MAX_CONTENDERS { all.len() } else { NAMED };
+    let (first, rest) = all.split_at(named);
+    let mut told: Vec<Contender> = first.iter().map(Entry::named).collect();
+    for entry in rest {
+        match told.iter_mut().skip(named).find(|lump| lump.tier == entry.tier) {
             Some(lump) => {
                 lump.tenants = lump.tenants.saturating_add(1);
-                lump.calls += rest.calls;
+                lump.calls += entry.calls;
             }
-            None => all.push(Contender { tenant: None, ..rest }),
+            None => told.push(entry.unnamed()),
         }
     }
-    all
+    told
 }
 
 #[cfg(test)]
 mod tests {
-    use bursar_quota::{ClassName, TenantName};
-
     use super::*;
 
     fn contenders(count: usize) -> Vec<Contender> {
-        let tier = |at| Tier::ALL[at * Tier::ALL.len() / count];
-        let named = |at| Contender {
-            tier: tier(at),
-            tenant: Some(TenantName::new(&format!("t{at}")).unwrap()),
-            tenants: 1,
-            class: ClassName::new("default").unwrap(),
-            calls: 2,
-            costs: vec![1],
+        let class = ClassName::new("default").unwrap();
+        let names: Vec<_> = (0..count).map(|at| TenantName::new(&format!("t{at}")).unwrap()).collect();
+        let entry = |at: usize| {
+            let tier = Tier::ALL[at * Tier::ALL.len() / count];
+            Entry { tier, tenant: &names[at], class: &class, costs: &[1], calls: 2 }
         };
-        (0..count).map(named).collect()
+        lump(&(0..count).map(entry).collect::<Vec<_>>())
     }
 
     #[test]
     fn as_many_as_there_is_room_for_are_named_and_the_rest_is_counted() {
-        assert_eq!(lump(contenders(32)), contenders(32));
-        let lumped = lump(contenders(300));
+        let all = contenders(32);
+        assert!(all.len() == 32 && all.iter().all(|one| one.tenant.is_some() && one.calls == 2));
+        let lumped = contenders(300);
         assert!(lumped.len() <= MAX_CONTENDERS);
         let of = |what: fn(&Contender) -> u64| lumped.iter().map(what).sum::<u64>();
         assert_eq!((of(|one| one.calls), of(|one| one.tenants.into())), (600, 300));
