@@ -100,6 +100,13 @@ mod tests {
                        find = '''\n  a\n  b\n'''\nput = \"c = 'd'\"\n";
 
     #[test]
+    fn the_table_itself_is_read() {
+        let text = include_str!("../../../ledger/tests/mutants.toml");
+        let mutants = read(text).unwrap();
+        assert_eq!(mutants.len(), text.lines().filter(|line| *line == "[[mutant]]").count());
+    }
+
+    #[test]
     fn strings_of_each_form_are_read() {
         let mutants = read(ONE).unwrap();
         let [mutant] = &mutants[..] else { panic!("{mutants:?}") };
