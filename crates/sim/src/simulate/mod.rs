@@ -25,6 +25,7 @@ mod faults;
 pub mod invariants;
 mod link;
 mod log;
+mod placement;
 pub mod plan;
 mod replica;
 mod report;

@@ -47,14 +47,6 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Which tenant a worker works for.
-    pub fn tenant(&self, worker: usize) -> usize {
-        match self.load.placement {
-            Placement::Crowd => usize::from(worker > 0),
-            Placement::Spread | Placement::ByTenant => worker % usize::from(self.load.tenants.max(1)),
-        }
-    }
-
     /// Which tier a worker is of.
     pub fn tier(&self, worker: usize) -> Tier {
         let tiers = &self.load.tiers;

@@ -9,7 +9,6 @@ use tokio::time::{sleep, timeout};
 use super::{
     book::{Arrival, PermitKey},
     dice::Dice,
-    plan::Placement,
     replica::NoAnswer,
     settlement::{Settlement, costs},
     upstream::{Answer, Call},
@@ -64,32 +63,6 @@ impl Held {
     }
 }
 
-/// The replica that is nearest to a worker: as many workers each as the plan says.
-fn home(world: &World, number: usize) -> usize {
-    let replicas = world.replicas.len();
-    let tenants = usize::from(world.scenario.load.tenants.max(1));
-    match (world.scenario.load.placement, world.scenario.tenant(number)) {
-        (Placement::Spread, _) => {}
-        (Placement::ByTenant, tenant) if tenant + 1 == tenants => return number / tenants % replicas,
-        (Placement::ByTenant, tenant) if tenant + 2 < tenants => return 0,
-        (Placement::Crowd, 1..) => return 0,
-        (Placement::ByTenant | Placement::Crowd, _) => return replicas - 1,
-    }
-    let shares: Vec<usize> = (0..replicas)
-        .map(|at| world.scenario.network.replicas.get(at).map_or(1, |plan| plan.share as usize))
-        .collect();
-    let all: usize = shares.iter().sum();
-    let mut turn = if all == 0 { number } else { number % all };
-    // Worker after worker goes round the shares.
-    for (at, share) in shares.iter().enumerate() {
-        if turn < *share {
-            return at;
-        }
-        turn -= share;
-    }
-    number % replicas
-}
-
 impl Worker {
     pub(crate) fn new(world: &Arc<World>, number: usize) -> Self {
         let scenario = &world.scenario;
@@ -99,7 +72,7 @@ impl Worker {
             number,
             budget,
             name: scenario.budgets[budget].spec.name.clone(),
-            home: home(world, number),
+            home: scenario.home(number),
             tenant: TenantName::new(&format!("t{tenant}")).unwrap_or_else(|_| TenantName::default_tenant()),
             tier: scenario.tier(number),
             dice: world.dice("worker", number as u64),
