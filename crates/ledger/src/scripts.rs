@@ -83,6 +83,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/bucket",
     "lib/clock",
     "lib/concurrency",
+    "lib/contenders",
     "lib/fair",
     "lib/foreign",
     "lib/granting",

@@ -64,10 +64,12 @@ impl Queues {
                         },
                     });
                 }
+                // All of whom it asks for; at the tenant's place, so that who is named stays.
+                let (first, last) = ((tier.index(), at, 0), (tier.index(), at, u32::MAX));
+                let only_asked: Vec<_> = asked.range(first..=last).map(|(key, _)| *key).collect();
+                all.extend(only_asked.iter().filter_map(|key| asked.remove(key)));
             }
         }
-        all.extend(asked.into_values());
-        all.sort_by_key(|entry| entry.tier.index());
         lump(&all)
     }
 
@@ -102,10 +104,13 @@ fn lump(all: &[Entry<'_>]) -> Vec<Contender> {
     let named = if all.len() <= MAX_CONTENDERS { all.len() } else { NAMED };
     let (first, rest) = all.split_at(named);
     let mut told: Vec<Contender> = first.iter().map(Entry::named).collect();
+    let mut last = None;
     for entry in rest {
+        // A tenant's entries stand beside each other.
+        let is_another = last.replace((entry.tier, entry.tenant)) != Some((entry.tier, entry.tenant));
         match told.iter_mut().skip(named).find(|lump| lump.tier == entry.tier) {
             Some(lump) => {
-                lump.tenants = lump.tenants.saturating_add(1);
+                lump.tenants = lump.tenants.saturating_add(is_another.into());
                 lump.calls += entry.calls;
             }
             None => told.push(entry.unnamed()),

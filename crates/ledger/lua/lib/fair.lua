@@ -5,8 +5,7 @@
 -- Invariant: what is left to a contender that does not come for it within CLAIM is anybody's; who was not here has saved up
 -- nothing; ties go to whoever asks, so that two who look at the same tags never both leave the same call to the other.
 -- Tags are kept in a field of their own, ` <tier>,<tenant>=<lag>`: how far ahead of the present (the start tag served latest).
--- Who waits is told by its replica, in the replica's field: ` <tier>,<tenant>,<class>=x<tenants>:<calls>:<left since or 0>:<got nothing since>:<costs>`;
--- those beyond the ones that are listed are one entry, whose tenant is `*<replica>`.
+-- @include lib/contenders
 -- @include lib/limits
 -- @include lib/pauses
 -- @include lib/slots
@@ -47,44 +46,18 @@ local function appear(f, party, tenants)
   end
 end
 
-local ENTRY = ' ([^ ,]+),([^ ,]+),([^ =]+)=x(%d+):(%d+):(%d+):(%d+):([%d.]*)'
-
-local function entries_of(text)
-  local list = {}
-  for tier, tenant, class, tenants, count, left, since, costs in string.gmatch(text, ENTRY) do
-    local entry = {
-      tier = tier, tenant = tenant, class = class, tenants = tonumber(tenants), count = tonumber(count),
-      left = tonumber(left), since = tonumber(since), costs = {},
-    }
-    for cost in string.gmatch(costs, '%d+') do
-      entry.costs[#entry.costs + 1] = tonumber(cost)
-    end
-    list[#list + 1] = entry
-  end
-  return list
-end
-
-local function text_of(entry)
-  local costs = {}
-  for i = 1, #entry.costs do
-    costs[i] = int(entry.costs[i])
-  end
-  return ' ' .. entry.tier .. ',' .. entry.tenant .. ',' .. entry.class .. '=x' .. int(entry.tenants) .. ':' .. int(entry.count)
-    .. ':' .. int(entry.left) .. ':' .. int(entry.since) .. ':' .. table.concat(costs, '.')
-end
-
 -- Reads who waits here (as the commit tells it) and elsewhere.
 function fair.open(ctx)
   local w = ctx.waiting
   local f = {
-    ctx = ctx, by_name = {}, parties = {}, tenants = {}, now_tag = 0, orders = {}, others = {}, own = entries_of(w.told), asked = {},
-    own_as = {}, rest_of = {}, since = {},
+    ctx = ctx, by_name = {}, parties = {}, tenants = {}, now_tag = 0, orders = {}, granted = 0, others = {}, own = contenders.read(w.told),
+    asked = {}, own_as = {}, rest_of = {}, since = {},
   }
   for tier, tenant, lag in string.gmatch(w.tags or '', ' ([^ ,]+),([^ =]+)=(%S+)') do
     party_of(f, tier, tenant).lag = tonumber(lag)
   end
   for i = 1, #w.rivals do
-    local of = entries_of(w.h.have[w.rivals[i]])
+    local of = contenders.read(w.h.have[w.rivals[i]])
     f.others[i] = of
     for e = 1, #of do
       local party = party_of(f, of[e].tier, of[e].tenant)
@@ -92,7 +65,7 @@ function fair.open(ctx)
       party.entries[#party.entries + 1] = of[e]
     end
   end
-  local was = entries_of(w.mine_text)
+  local was = contenders.read(w.mine_text)
   for i = 1, #was do
     f.since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] = was[i].since
   end
@@ -116,8 +89,8 @@ local function asker(f, group)
   return party
 end
 
--- What a call moves its party's tag on by: the most that it takes of a limit, over the party's part of its tier's weight.
-local function stride(f, party, costs)
+-- The most that a call takes of a limit, over its tier's weight.
+local function share_of(f, tier, costs)
   local limits_of_it, most = f.ctx.budget.limits, 0
   for l = 1, #limits_of_it do
     local cost = costs[l] or 0
@@ -125,24 +98,27 @@ local function stride(f, party, costs)
       most = math.max(most, cost / math.max(1, limits_of_it[l].n))
     end
   end
-  local weight = spec.weight(f.ctx.budget, party.tier)
-  return most * f.tenants[party.tier] / (weight * party.tenants)
+  return most / spec.weight(f.ctx.budget, tier)
 end
 
--- How many of its calls a contender could make now if the limit `but` were no matter.
-local function could_take(ctx, entry, but)
-  local most = entry.count
+-- What a call that takes such a share moves its party's tag on by: its tier's weight is divided among the tier's tenants.
+local function stride(f, party, share)
+  return share * f.tenants[party.tier] / party.tenants
+end
+
+-- How many such calls could be made now if the limit `but` were no matter.
+local function room_for(ctx, entry, but)
+  local most = math.huge
   local scopes = { 'class:' .. entry.class }
   for l = 1, #ctx.budget.limits do
     local limit, cost = ctx.budget.limits[l], entry.costs[l] or 0
     if cost > 0 then
       scopes[#scopes + 1] = 'limit:' .. limit.name
-      local weight = limits.weigh(limit, cost)
-      local open = limit.does.available(limit) - limits.kept_from(limit, entry.tenant, entry.tier, function(party)
-        return slots.held(ctx.state, limit, party)
-      end)
       if l ~= but.index or limit.shared then
-        most = math.min(most, math.floor(open / weight))
+        local open = limit.does.available(limit) - limits.kept_from(limit, entry.tenant, entry.tier, function(party)
+          return slots.held(ctx.state, limit, party)
+        end)
+        most = math.min(most, math.floor(open / limits.weigh(limit, cost)))
       end
       local cap = limits.cap_for(limit, entry.tenant)
       if cap then
@@ -161,46 +137,116 @@ local function could_take(ctx, entry, but)
   return math.max(0, most)
 end
 
-local function in_turn(order)
-  table.sort(order, function(a, b)
-    if a.party.lag ~= b.party.lag then
-      return a.party.lag < b.party.lag
+-- Calls of one kind find the same room; where a limit is shared out by name, calls of one kind and tenant.
+local function kind_of(f, entry)
+  for l = 1, #f.ctx.budget.limits do
+    if f.ctx.budget.limits[l].shared then
+      return entry.kind .. ' ' .. entry.tier .. ',' .. entry.tenant
     end
-    return a.party.name < b.party.name
-  end)
+  end
+  return entry.kind
+end
+
+local function comes_before(one, other)
+  return one.lag < other.lag or (one.lag == other.lag and one.name < other.name)
+end
+
+-- Counts anew what a rival could take of a limit. Answers whether it is anything.
+local function count_calls(f, rival, limit, order)
+  local kept = {}
+  rival.weight, rival.share = 0, 0
+  for e = 1, #rival.entries do
+    local entry = rival.entries[e]
+    entry.calls = math.min(entry.of.count, order.rooms[entry.kind])
+    if entry.calls > 0 then
+      rival.weight = math.max(rival.weight, entry.weight)
+      rival.share = math.max(rival.share, entry.share)
+      kept[#kept + 1] = entry
+    else
+      -- What it cannot take it saves up no more.
+      rival.party.is_passed = true
+    end
+  end
+  rival.entries = kept
+  rival.party.is_able = rival.party.is_able or #kept > 0
+  return #kept > 0
+end
+
+-- Something was granted since: what the others could take is no more than it was. It is counted anew only where it is less.
+local function catch_up(f, limit, order)
+  order.at = f.granted
+  local is_less = false
+  for kind, like in pairs(order.like) do
+    local room = room_for(f.ctx, like, limit)
+    is_less = is_less or (room < order.rooms[kind] and room < order.most)
+    order.rooms[kind] = room
+  end
+  if not is_less then
+    return
+  end
+  local at = 0
+  for i = 1, #order do
+    local rival = order[i]
+    order[i] = nil
+    if count_calls(f, rival, limit, order) then
+      at = at + 1
+      order[at] = rival
+    end
+  end
+end
+
+-- Whether a part of a limit is kept for a party.
+local function has_part(limit, entry)
+  for i = 1, #limit.reserved do
+    local party = limit.reserved[i].party
+    if party == 'tenant:' .. entry.tenant or party == 'tier:' .. entry.tier then
+      return true
+    end
+  end
+  return false
 end
 
 -- Those who wait elsewhere for a limit and could take some of it, in the order of their tags.
 local function order_of(f, limit)
   local order = f.orders[limit.index]
   if order then
+    if order.at ~= f.granted then
+      catch_up(f, limit, order)
+    end
     return order
   end
-  order = {}
+  -- `rooms`: by kind of call how many fit; `like`: one of that kind; `most`: the most calls of an entry; `wants`: what all of them
+  -- weigh, whether they fit or not; `refused`: who was, since the last grant; `at`: grants seen.
+  order = { rooms = {}, like = {}, most = 0, wants = 0, at = f.granted, refused = {} }
   for i = 1, #f.parties do
     local party = f.parties[i]
-    local rival = { party = party, entries = {}, weight = 0, stride = 0 }
+    local rival = { party = party, entries = {} }
     for e = 1, #party.entries do
-      local entry = party.entries[e]
-      local cost = entry.costs[limit.index] or 0
-      if cost > 0 then
-        local calls = entry.left > 0 and f.ctx.now >= entry.left + CLAIM and 0 or could_take(f.ctx, entry, limit)
-        if calls > 0 then
-          party.is_able = true
-          rival.weight = math.max(rival.weight, limits.weigh(limit, cost))
-          rival.stride = math.max(rival.stride, stride(f, party, entry.costs))
-          rival.entries[#rival.entries + 1] = { of = entry, calls = calls }
-        else
-          -- What it cannot take, or did not, it saves up no more.
-          party.is_passed = true
+      local of = party.entries[e]
+      local cost = of.costs[limit.index] or 0
+      if cost > 0 and of.left > 0 and f.ctx.now >= of.left + CLAIM then
+        -- What it did not take it saves up no more.
+        party.is_passed = true
+      elseif cost > 0 then
+        local kind = kind_of(f, of)
+        if not order.like[kind] then
+          order.like[kind], order.rooms[kind] = of, room_for(f.ctx, of, limit)
         end
+        order.most = math.max(order.most, of.count)
+        order.wants = order.wants + of.count * limits.weigh(limit, cost)
+        rival.has_part = rival.has_part or has_part(limit, of)
+        rival.entries[#rival.entries + 1] = {
+          of = of, kind = kind, weight = limits.weigh(limit, cost), share = share_of(f, of.tier, of.costs),
+        }
       end
     end
-    if #rival.entries > 0 then
+    if #rival.entries > 0 and count_calls(f, rival, limit, order) then
       order[#order + 1] = rival
     end
   end
-  in_turn(order)
+  table.sort(order, function(a, b)
+    return comes_before(a.party, b.party)
+  end)
   f.orders[limit.index] = order
   return order
 end
@@ -209,23 +255,25 @@ local function is_claimed(f, entry, at)
   return entry.left == 0 and at < f.ctx.now + CLAIM or at < entry.left + CLAIM
 end
 
--- What those before `tag` take of a limit, as long as they claim it at `at`; no more than `enough` is counted.
-local function before(f, order, party, tag, at, enough)
+-- What those before `tag` take of a limit, as long as they claim it at `at`; no more than `enough` is counted. `is_open`: of
+-- what is kept for nobody.
+local function before(f, order, party, tag, at, enough, is_open)
   local sum = 0
   for i = 1, #order do
     local rival = order[i]
-    local turns = math.ceil((tag - rival.party.lag) / rival.stride - EQUAL)
+    local turns = math.ceil((tag - rival.party.lag) / stride(f, rival.party, rival.share) - EQUAL)
     if turns <= 0 or sum > enough then
       return sum
     end
-    if rival.party ~= party then
-      local calls = 0
+    if rival.party ~= party and not (is_open and rival.has_part) then
+      local wants = 0
       for e = 1, #rival.entries do
-        if is_claimed(f, rival.entries[e].of, at) then
-          calls = calls + rival.entries[e].calls
+        local entry = rival.entries[e]
+        if is_claimed(f, entry.of, at) then
+          wants = wants + entry.calls * entry.weight
         end
       end
-      sum = sum + math.min(calls, turns) * rival.weight
+      sum = sum + math.min(wants, turns * rival.weight)
     end
   end
   return sum
@@ -245,25 +293,38 @@ local function longer(f, order, party, since, at)
   return sum
 end
 
--- How many calls of a group, `most` at most, are its share of what is available of a limit; and where that is fewer than it asks
--- for a function that tells when the next one could be: `ready_at(left)` tells when there is enough beside what is left.
-function fair.share(f, limit, group, weight, available, most, ready_at)
-  local order = order_of(f, limit)
+-- How many calls of a group, `most` at most, are its share of `all` that is available of a limit, of which `open` is not kept for
+-- others; and where that is fewer than it asks for a function that tells when the next one could be: `ready_at(left)` tells when
+-- there is enough beside what is left.
+function fair.share(f, limit, group, weight, all, open, most, ready_at)
   local party, now = asker(f, group), f.ctx.now
-  local step = stride(f, party, group.costs)
-  local since = f.since[group.tier .. ',' .. group.tenant .. ',' .. group.class] or now
-  local fits, too_many = 0, math.min(most, group.count) + 1
+  local order = order_of(f, limit)
+  local asked = math.min(most, group.count)
+  if order.wants + asked * weight <= open then
+    return most
+  end
+  local name = group.tier .. ',' .. group.tenant .. ',' .. group.class
+  local refused = order.refused[name]
+  if refused and refused.granted == f.granted and refused.weight == weight then
+    return 0, refused.till
+  end
+  local step = stride(f, party, share_of(f, group.tier, group.costs))
+  local since = f.since[name] or now
+  local fits, too_many = 0, asked + 1
   -- The n-th call may go where all that come before it and the asker's own up to it find room.
   while too_many - fits > 1 do
     local n = math.floor((fits + too_many) / 2)
-    local enough = available - n * weight - longer(f, order, party, since, now)
-    if before(f, order, party, party.lag + (n - 1) * step, now, enough) <= enough then
+    local own = n * weight + longer(f, order, party, since, now)
+    local function is_enough(of, is_open)
+      return before(f, order, party, party.lag + (n - 1) * step, now, of - own, is_open) <= of - own
+    end
+    if is_enough(all, false) and (open == all or is_enough(open, true)) then
       fits = n
     else
       too_many = n
     end
   end
-  if fits >= math.min(most, group.count) then
+  if fits >= asked then
     return most
   end
   -- What is left begins to be claimed now.
@@ -271,7 +332,7 @@ function fair.share(f, limit, group, weight, available, most, ready_at)
   local ends, is_end = { now }, {}
   for i = 1, #order do
     local rival = order[i]
-    local is_before = rival.party ~= party and tag - rival.party.lag > EQUAL * rival.stride
+    local is_before = rival.party ~= party and tag - rival.party.lag > EQUAL * stride(f, rival.party, rival.share)
     for e = 1, (is_before or rival.party == party) and #rival.entries or 0 do
       local entry = rival.entries[e].of
       if is_before or (entry.since > 0 and entry.since < since - PATIENCE) then
@@ -286,11 +347,14 @@ function fair.share(f, limit, group, weight, available, most, ready_at)
       end
     end
   end
-  return fits, function()
+  local first
+  local function till()
+    if first then
+      return first
+    end
     table.sort(ends)
-    local first
     for i = #ends, math.max(1, #ends - MOST_ENDS), -1 do
-      local left = before(f, order, party, tag, ends[i], math.huge) + longer(f, order, party, since, ends[i])
+      local left = before(f, order, party, tag, ends[i], math.huge, open < all) + longer(f, order, party, since, ends[i])
       -- More than there ever is will not be there.
       if i == #ends or left + weight <= limit.n then
         local at = math.max(ends[i], ready_at(left))
@@ -299,17 +363,37 @@ function fair.share(f, limit, group, weight, available, most, ready_at)
     end
     return first
   end
+  order.refused[name] = fits == 0 and { granted = f.granted, weight = weight, till = till } or nil
+  return fits, till
+end
+
+-- Moves a party whose tag moved on to its place among the others.
+local function move_on(order, party)
+  local at = 1
+  while order[at] and order[at].party ~= party do
+    at = at + 1
+  end
+  local rival = order[at]
+  while rival and order[at + 1] and comes_before(order[at + 1].party, party) do
+    order[at], at = order[at + 1], at + 1
+    order[at] = rival
+  end
 end
 
 -- A group was granted so many calls: its tag moves on, and the present with it.
 function fair.charge(f, group, count)
   local party = asker(f, group)
-  local step = stride(f, party, group.costs)
+  local step = stride(f, party, share_of(f, group.tier, group.costs))
   f.now_tag = math.max(f.now_tag, party.lag + (count - 1) * step)
   party.lag = party.lag + count * step
   waiting.served(f.ctx.waiting)
   -- What the others could take has become less.
-  f.orders = {}
+  f.granted = f.granted + 1
+  for l = 1, #party.entries > 0 and #f.ctx.budget.limits or 0 do
+    if f.orders[l] then
+      move_on(f.orders[l], party)
+    end
+  end
 end
 
 -- Notes what became of a group: how much of it was granted, and whether what it asks for was there all the same.
@@ -327,7 +411,7 @@ end
 -- that is since it waits no more.
 function fair.close(f)
   local since, words, gives_up, is_gone = {}, {}, false, false
-  local was = entries_of(f.ctx.waiting.mine_text)
+  local was = contenders.read(f.ctx.waiting.mine_text)
   for i = 1, #was do
     since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] = was[i].left
   end
@@ -342,7 +426,7 @@ function fair.close(f)
       entry.left = goes_on and since[name] or 0
       gives_up = gives_up or (since[name] or 0) > entry.left
       entry.since = (not asked or asked.granted == 0) and f.since[name] or f.ctx.now
-      words[#words + 1] = text_of(entry)
+      words[#words + 1] = contenders.text(entry)
     end
     since[name] = entry.count > 0 and since[name] and 0 or since[name]
   end
@@ -361,9 +445,9 @@ function fair.flush(f, w)
     end
     if is_new then
       local at = 0
-      local text = string.gsub(w.h.have[w.rivals[i]], ENTRY, function()
+      local text = string.gsub(w.h.have[w.rivals[i]], contenders.ENTRY, function()
         at = at + 1
-        return text_of(of[at])
+        return contenders.text(of[at])
       end)
       hash.put(w.h, w.rivals[i], text)
     end

@@ -187,6 +187,8 @@ local function weigh_limit(ctx, group, t, limit, cost)
     return ready_at(ctx, limit, group, ahead + weight, cost)
   end
   if ahead > 0 then
+    -- It is there, and kept for those before it in this replica.
+    t.is_held_back = t.is_held_back or open >= weight
     t.bound(0, exhausted, limit.name, when)
   else
     local left, left_till = waiting.left_to_others(ctx.waiting, limit)
@@ -197,7 +199,7 @@ local function weigh_limit(ctx, group, t, limit, cost)
     end
     local is_behind, behind_till = fits < alone, nil
     if fits > 0 and #ctx.waiting.rivals > 0 then
-      local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, fits, function(before)
+      local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, open, fits, function(before)
         return ready_at(ctx, limit, group, weight + before, cost)
       end)
       if share < fits then
@@ -472,7 +474,8 @@ function granting.apply(ctx, group, lease_key)
     return { t.may_go, send_within(ctx, group), group.ttl, '', '', '', places_of(group) }
   end
   local reason, limit, at = refusal(t)
-  note_share(ctx, group, t.may_go, reason ~= 'quota_exhausted' and reason ~= 'concurrency_exhausted')
+  local is_there = reason ~= 'quota_exhausted' and reason ~= 'concurrency_exhausted'
+  note_share(ctx, group, t.may_go, is_there or t.is_held_back)
   hold_back(ctx, group, t, group.count - t.may_go)
   ctx.refused = true
   local retry = at and int(math.max(0, at - ctx.now)) or ''

@@ -41,6 +41,10 @@ function waiting.open(wait_key, replica, now)
     local text = w.h.have[replicas[i]]
     if replicas[i] == TAGS then
       local _, at, till, woken, gap = string.find(text, '^(%d+),(%d+),(%d+)')
+      if not at then
+        -- As an older replica writes it.
+        _, at, till = string.find(text, '^(%d+)')
+      end
       w.tags_till = tonumber(till or 0)
       w.had_tags, w.tags = true, w.tags_till > now and string.sub(text, at + 1) or nil
       w.woken, w.gap = tonumber(woken or 0), tonumber(gap or 0)
@@ -117,7 +121,7 @@ local function since(w, limit)
 end
 
 -- What is left of a limit to those that have waited longer and until when at most: of replicas that do not tell
--- who waits there.
+-- who waits there, and where all who wait are one tenant.
 function waiting.left_to_others(w, limit)
   local left, latest = 0, 0
   for i = 1, #w.others do

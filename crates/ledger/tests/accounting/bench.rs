@@ -242,6 +242,23 @@ impl Bench {
         flat.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
     }
 
+    /// Puts a field of `wait` as another version of the scripts would write it.
+    pub fn put_wait(&mut self, field: &str, text: &str) {
+        static WRITE: LazyLock<Script> = LazyLock::new(|| {
+            Script::from_source(
+                "put_wait",
+                "local the_key = KEYS[1] return redis.call('HSET', the_key, ARGV[1], ARGV[2])".to_owned(),
+            )
+        });
+        let args = vec![field.as_bytes().to_vec(), text.as_bytes().to_vec()];
+        self.run(&WRITE, &ScriptCall { keys: vec![self.keys.of(&self.budget, "wait")], args });
+    }
+
+    /// Instructions of the last run, cut to whole 10,000.
+    pub fn instructions(&self) -> u64 {
+        self.vm.as_ref().unwrap().0.usage().instructions
+    }
+
     /// Pauses for 5 s, resumes, deletes.
     pub fn pause_and_resume(&mut self) {
         let channel = self.keys.channel();

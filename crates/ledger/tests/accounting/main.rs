@@ -22,6 +22,7 @@ mod rules;
 mod rules_deciding;
 mod rules_declared;
 mod rules_fair;
+mod rules_fair_bounds;
 mod rules_kinds;
 mod rules_ladder;
 mod rules_lost;
