@@ -8,7 +8,7 @@ use bursar_quota::{
 use crate::{
     bench::{Bench, budget, minute, settle},
     rules_fair::{CLAIM, Replica, ask, contender, empty_bucket, granted, group, serve},
-    words::{all_of, slots},
+    words::slots,
 };
 
 #[test]
