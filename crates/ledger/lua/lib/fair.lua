@@ -176,7 +176,7 @@ end
 local function catch_up(f, limit, order)
   order.at = f.granted
   local is_less = false
-  for kind, like in pairs(order.like) do
+  for kind, like in pairs(order.like) do -- order-free: each kind is counted by itself
     local room = room_for(f.ctx, like, limit)
     is_less = is_less or (room < order.rooms[kind] and room < order.most)
     order.rooms[kind] = room
