@@ -22,9 +22,16 @@ const NOTHING: [(&str, &str); 0] = [];
 /// What the budget grants in a second.
 const RATE: f64 = 200.0;
 
+/// A connection takes no more than 3,584 acquires at once.
+const CROWD_A_CONNECTION: usize = 2500;
+
+fn client(replica: &Replica) -> Client {
+    Client::lazy(ClientConfig::new(replica.uri.clone())).unwrap()
+}
+
 struct Cluster {
     clients: Vec<Client>,
-    _replicas: Vec<Replica>,
+    replicas: Vec<Replica>,
     _redis: RedisServer,
 }
 
@@ -32,7 +39,6 @@ struct Cluster {
 async fn cluster(replicas: usize) -> Cluster {
     let redis = RedisServer::start();
     let replicas: Vec<Replica> = (0..replicas).map(|_| Replica::start(&redis.url())).collect();
-    let client = |replica: &Replica| Client::lazy(ClientConfig::new(replica.uri.clone())).unwrap();
     let clients: Vec<Client> = replicas.iter().map(client).collect();
     let kind = LimitKind::Bucket { capacity: 10, refill_per_second: RATE };
     let limit = LimitSpec::new(LimitName::new("requests").unwrap(), kind);
@@ -44,7 +50,7 @@ async fn cluster(replicas: usize) -> Cluster {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), declared).await.expect("the budget is declared");
-    Cluster { clients, _replicas: replicas, _redis: redis }
+    Cluster { clients, replicas, _redis: redis }
 }
 
 /// Who keeps asking at a replica, and with how many callers.
@@ -170,10 +176,13 @@ async fn one_caller_is_served_beside_ten_thousand_elsewhere() {
         let end = CancellationToken::new();
         let got = counters::<1>();
         let mut crowd = JoinSet::new();
-        for _ in 0..10_000 {
-            let options = AcquireOptions::new(BUDGET).tenant("crowd").max_wait(Duration::from_secs(600));
-            let options = options.deadline(Duration::from_secs(600));
-            crowd.spawn(keep_asking(cluster.clients[0].clone(), options, Arc::clone(&got[0]), end.clone()));
+        for _ in 0..10_000 / CROWD_A_CONNECTION {
+            let client = client(&cluster.replicas[0]);
+            for _ in 0..CROWD_A_CONNECTION {
+                let options = AcquireOptions::new(BUDGET).tenant("crowd").max_wait(Duration::from_secs(600));
+                let options = options.deadline(Duration::from_secs(600));
+                crowd.spawn(keep_asking(client.clone(), options, Arc::clone(&got[0]), end.clone()));
+            }
         }
         while read(&got)[0] < 200 {
             sleep(Duration::from_millis(5)).await;
