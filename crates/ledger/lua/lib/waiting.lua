@@ -2,7 +2,7 @@
 -- A field a replica: `<callers> <known until>`, and ` <limit's key>=<since>,<until>,<weight>` for each limit that refused it.
 -- Invariant: whoever was refused by a limit PATIENCE longer than the asker finds what one of its calls weighs left there. A
 -- replica that is not heard of any more keeps nothing from anybody once its time is over. Between tenants and tiers that is
--- for `fair` to say: who has waited longer counts where it is not told who waits.
+-- for `fair` to say: who has waited longer counts where it is not told who waits, or all are one.
 -- @include lib/hash
 
 local waiting = {}
@@ -142,7 +142,7 @@ function waiting.note(w, limit, is_served, weight)
   w.asked[limit.key] = asked
 end
 
--- Writes how many callers wait here now, for what, and who they are; and the tags, where they changed.
+-- Writes how many callers wait here now, for what, and who they are; and the tags.
 function waiting.close(w, callers, limits_of_it, tags)
   if callers == 0 then
     if w.h.have[w.replica] then

@@ -7,7 +7,9 @@ use bursar_quota::{
 
 use crate::{
     bench::{Bench, budget, minute, settle},
-    rules_fair::{CLAIM, Replica, ask, contender, empty_bucket, granted, group, serve},
+    rules_fair::{
+        CLAIM, Replica, ask, come_one_behind_the_other, contender, empty_bucket, granted, group, serve,
+    },
     words::slots,
 };
 
@@ -103,32 +105,20 @@ fn what_is_left_to_somebody_behind_another_of_its_replica_is_anybodys_in_time() 
     let mut bench = Bench::new(&budget(vec![minute(20)]));
     assert_eq!(bench.ask_for(11), 11);
     let third: Replica<'_> = ("r1", vec![(Tier::Standard, "third", 5)]);
-    // Of its own two the first one costs more than there is, and nobody overtakes it there.
-    let come = |bench: &mut Bench| {
-        let acquires: Vec<_> = [("first", 5), ("second", 1)]
-            .map(|(name, cost)| group(bench, Tier::Standard, name, 1, &[cost]))
-            .into();
-        let contenders = acquires
-            .iter()
-            .map(|group| contender(group.tier, group.tenant.as_str(), 9, &group.costs))
-            .collect();
-        let replica = ReplicaName::new("r0").unwrap();
-        granted(&bench.send(Commit { replica, waiting: 18, contenders, acquires, ..bench.empty() }).decisions)
-    };
     let contenders = vec![contender(Tier::Standard, "third", 5, &[1])];
     let replica = ReplicaName::new("r1").unwrap();
     bench.send(Commit { replica, waiting: 5, contenders, ..bench.empty() });
     // Then three are left, of which the third takes two: the second comes before it, and the first one behind it.
-    assert_eq!(come(&mut bench), [1, 1]);
+    assert_eq!(come_one_behind_the_other(&mut bench, "r0"), [1, 1]);
     for got in [1, 1, 0] {
         assert_eq!(granted(&ask(&mut bench, &third, 1, &[1])), [got]);
     }
-    assert_eq!(come(&mut bench), [0, 0]);
+    assert_eq!(come_one_behind_the_other(&mut bench, "r0"), [0, 0]);
     let mut got = 0;
     for _ in 0..(2 * CLAIM / 100) {
         bench.now += 100;
         got += granted(&ask(&mut bench, &third, 1, &[1]))[0];
-        come(&mut bench);
+        come_one_behind_the_other(&mut bench, "r0");
     }
     assert!(got >= 1, "what is there is used: {:?}", bench.waits());
 }
