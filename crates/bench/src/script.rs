@@ -120,6 +120,7 @@ impl Steady {
             spec_version: self.version,
             waiting: 0,
             contenders: Vec::new(),
+            looks: Vec::new(),
             jitter: 0.5,
             settles: self.last.map(settle).into_iter().collect(),
             renews: Vec::new(),

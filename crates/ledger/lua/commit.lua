@@ -3,19 +3,20 @@
 -- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
 -- KEYS  spec  state  pause  use  wait  asked0  asked1  lease...  (a lease for each settle, renew and acquire group, in that order)
 -- ARGV  budget  channel  replica  spec_version  callers (that wait)  jitter (0 to 1)  incarnation (that the replica remembers, or
---   none)  sequence  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups), then
+--   none)  sequence  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups)  looks (requests), then
 --   a settle group: kind (not_sent, unclaimed, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
 --     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
 --   a renew group: index  ttl (ms)
 --   an acquire group: class  tenant  tier  count  ttl (ms)  units  costs (by limit, 0: does not apply)  by id (none; `?` each asks; `!`
 --     each holds one already; `=` and the index of a permit that is claimed again)
---   the tags of the requests by id of all groups, one a permit
+--   the tags of the requests by id of all groups, one a permit; then of those that are only looked up
 --   the contenders (who of the callers waits, at most 32; none from an older replica), each as `fair` keeps it
 -- REPLY {settled: a letter an index (a applied, d done before, u unknown)}  {paused: ms}  {renewed: ms, settled or unknown}
 --   {decided: {granted, send_within (ms), deadline (ms), reason, limit, retry (ms), places (by request: an index here,
 --     lease:index elsewhere, `-` nowhere; none: the first ones, in order)}}  {limits: {available, out, paid}}
 --   {to remember: incarnation, sequence, now (ms), latest deadline (ms), pauses: scope, until (ms or `-`) ...}
+--   {found: lease:index by request that is looked up; none: it was granted nothing}
 -- ERROR NOBUDGET  STALE (the version in force)  LOST (the replica remembers more: `recover` first)
 -- @include lib/args
 -- @include lib/clock
@@ -28,7 +29,7 @@ args.begin()
 local budget_name, channel, replica = args.text(), args.text(), args.text()
 local spec_version, callers, jitter = args.num(), args.num(), args.num()
 local incarnation, seq, latest, earliest = args.text(), args.num(), args.optional(), args.optional()
-local settles, renews, acquires = args.num(), args.num(), args.num()
+local settles, renews, acquires, looks = args.num(), args.num(), args.num(), args.num()
 
 local budget = spec.read(KEYS[1])
 if not budget then
@@ -114,10 +115,17 @@ for i = 1, acquires do
   groups[i] = granting.read()
 end
 local first_tag, last_tag = granting.tags(groups)
+local first_look = last_tag + 1
+args.at, last_tag = args.at + looks, last_tag + looks
 if first_tag <= last_tag then
   ctx.requests = requests.open(state, ctx.now, { KEYS[6], KEYS[7] }, first_tag, last_tag)
 end
 waiting.tell(ctx.waiting, args.rest(' '), groups)
+local found = {}
+for i = 1, looks do
+  local id, index = requests.find(ctx.requests, ARGV[first_look + i - 1])
+  found[i] = id and id .. ':' .. int(index) or ''
+end
 for i = 1, acquires do
   decided[i] = granting.apply(ctx, groups[i], lease_at())
 end
@@ -177,4 +185,4 @@ end
 usage.flush(ctx.use)
 waiting.close(ctx.waiting, callers, budget.limits, tags)
 hash.flush(state)
-return { settled, paused, renewed, decided, stand, remember }
+return { settled, paused, renewed, decided, stand, remember, found }

@@ -24,7 +24,13 @@ pub struct Commit {
     pub renews: Vec<RenewGroup>,
     /// At most 512 groups.
     pub acquires: Vec<AcquireGroup>,
+    /// Requests by id that wait and are not asked for now: whether they were granted before is looked up. At most
+    /// [`MAX_LOOKS`].
+    pub looks: Vec<RequestTag>,
 }
+
+/// The most requests that a commit looks up beside those that it asks for.
+pub const MAX_LOOKS: usize = 512;
 
 /// The most contenders that a commit names.
 pub const MAX_CONTENDERS: usize = 32;
@@ -217,6 +223,8 @@ pub struct CommitReply {
     pub paused_ms: Vec<u64>,
     /// By limit: what could be granted now, what is out, what is paid.
     pub limits: Vec<(i64, u64, u64)>,
+    /// For each request that was looked up: the permit that it was granted before.
+    pub found: Vec<Option<(LeaseId, u16)>>,
 }
 
 /// What settling a permit did.

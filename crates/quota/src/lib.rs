@@ -21,8 +21,8 @@ mod tier;
 pub use budget::{Backoff, BudgetSpec, MAX_LIMITS, SpecError};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit::{
-    AcquireGroup, Commit, CommitReply, Contender, Decision, LimitReading, MAX_CONTENDERS, PauseOrder, Place,
-    RenewGroup, Renewal, RequestTag, Requests, Scope, SettleGroup, SettleKind, Settled,
+    AcquireGroup, Commit, CommitReply, Contender, Decision, LimitReading, MAX_CONTENDERS, MAX_LOOKS,
+    PauseOrder, Place, RenewGroup, Renewal, RequestTag, Requests, Scope, SettleGroup, SettleKind, Settled,
 };
 pub use duration::{duration_text, opt_duration_text};
 pub use event::{EventKind, LedgerEvent};

@@ -119,6 +119,7 @@ fn script(criterion: &mut Criterion) {
                     spec_version: 1,
                     waiting: 0,
                     contenders: Vec::new(),
+                    looks: Vec::new(),
                     jitter: 0.5,
                     settles: if lease > 2 { vec![settle(lease - 1, count)] } else { Vec::new() },
                     renews: Vec::new(),

@@ -16,7 +16,7 @@ use super::{
     run::{Down, Run},
     settle,
 };
-use crate::{CoordinatorError, core::error_kind, spec::SpecView, spec_cell::Missing};
+use crate::{CoordinatorError, core::error_kind, slab::Key, spec::SpecView, spec_cell::Missing};
 
 /// How often in a row a stale specification is read anew before callers are told.
 const MAX_STALE: u32 = 8;
@@ -35,6 +35,8 @@ pub(super) struct Flight {
     orphans: Vec<Orphan>,
     /// Leases of the ration that the store is told of, after the batch's groups.
     pub(super) telling: Vec<(LeaseId, AcquireGroup)>,
+    /// Whose requests by id it looks up, beside those that it asks for.
+    looked: Vec<Key>,
     /// How many it said to wait here.
     waiting: u64,
     pub(super) started: Duration,
@@ -104,7 +106,9 @@ impl Run {
         } else {
             None
         };
-        if settles.is_empty() && renews.is_empty() && telling.is_empty() && batch.is_none() {
+        let looked = self.queues.looks();
+        let is_empty = settles.is_empty() && renews.is_empty() && telling.is_empty() && looked.is_empty();
+        if is_empty && batch.is_none() {
             return None;
         }
         let mut acquires = batch.as_ref().map_or_else(Vec::new, Batch::acquires);
@@ -124,11 +128,20 @@ impl Run {
             settles,
             renews,
             acquires,
+            looks: looked.iter().map(|(_, tag)| *tag).collect(),
         };
-        Some((
-            commit,
-            Flight { batch, settles: taken, renews: renewing, orphans, telling, waiting, started: now, view },
-        ))
+        let flight = Flight {
+            batch,
+            settles: taken,
+            renews: renewing,
+            orphans,
+            telling,
+            looked: looked.into_iter().map(|(key, _)| key).collect(),
+            waiting,
+            started: now,
+            view,
+        };
+        Some((commit, flight))
     }
 
     /// The next batch that is in doubt and still has somebody waiting for it.
@@ -190,6 +203,7 @@ impl Run {
             // A caller who went away needs no answer.
             let _ = renew.answer.send(Ok(*renewal));
         }
+        let found = self.queues.found(&flight.looked, &reply.found);
         if let Some(batch) = &flight.batch {
             let terms = Terms {
                 view: &flight.view,
@@ -203,6 +217,7 @@ impl Run {
             // Who was refused just now waits unannounced: what came free since is found by asking once more.
             self.register |= flight.waiting == 0;
         }
+        self.queues.claim_soon(&found);
     }
 
     /// Nothing was done, and nothing can be until the specification is read again.
@@ -220,6 +235,7 @@ impl Run {
                 self.queues.put_back(&batch.waiters);
             }
         }
+        self.queues.look_again(&flight.looked);
         self.reread();
     }
 
@@ -252,6 +268,7 @@ impl Run {
             self.heed_pause(pending);
         }
         self.untell(&flight, lost);
+        self.queues.look_again(&flight.looked);
         if lost && self.lose() {
             // Who waits need not wait for what the lost commit gave: that is given back once the ledger answers. What it
             // gave must be remembered for it: where there is no room they wait on.
@@ -395,7 +412,8 @@ impl Flight {
             let is_claim = matches!(group.requests, Requests::Claim(..));
             (places == 0 && !is_claim) || places == usize::from(group.count)
         });
-        if placed && reply.decisions.len() == groups && reply.renewed.len() == self.renews.len() {
+        let found = reply.found.len() == self.looked.len();
+        if placed && found && reply.decisions.len() == groups && reply.renewed.len() == self.renews.len() {
             return Ok(reply);
         }
         Err(LedgerError::Corrupt("a commit's reply is not of its length".to_owned()))

@@ -20,6 +20,7 @@ mod decide;
 mod flight;
 mod lease;
 mod line;
+mod looks;
 mod patience;
 mod places;
 mod plan;

@@ -62,7 +62,16 @@ impl Queues {
             let (granted, weights) =
                 (u64::try_from(placed.granted).unwrap_or(u64::MAX), terms.view.spec.weights);
             self.served(group.tier, &group.tenant, group.party, granted, weights);
-            answers.metrics.granted(answers.budget, &group.tenant, group.tier, &group.kind.class, granted);
+            // What is claimed was counted where it was granted.
+            if !matches!(group.requests, Requests::Claim(..)) {
+                answers.metrics.granted(
+                    answers.budget,
+                    &group.tenant,
+                    group.tier,
+                    &group.kind.class,
+                    granted,
+                );
+            }
         }
         placed
     }

@@ -114,6 +114,8 @@ pub(crate) struct Queues {
     pub(super) stale: usize,
     /// When a tenant's own block ends next, at the earliest.
     pub(super) parties_due: Option<Duration>,
+    /// Whose requests by id were not looked up yet, with stale keys among them.
+    pub(super) to_look: VecDeque<Key>,
 }
 
 fn place<T>(places: &mut Vec<Option<T>>, free: &mut Vec<u32>, value: T) -> u32 {
@@ -202,7 +204,11 @@ impl Queues {
         }
         let party = self.enter_party(tier, &waiter.tenant);
         (waiter.place.class, waiter.place.party) = (class, party);
+        let has_id = waiter.request.is_some();
         let key = self.waiters.insert(waiter).map_err(Box::new)?;
+        if has_id {
+            self.look_up(key);
+        }
         if let Some(class) = self.class_mut(class) {
             class.live += 1;
             class.queued += 1;

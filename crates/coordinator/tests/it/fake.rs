@@ -201,6 +201,7 @@ impl FakeLedger {
                 decisions: Vec::new(),
                 paused_ms: Vec::new(),
                 limits: Vec::new(),
+                found: commit.looks.iter().map(|tag| book.requests.get(tag).copied()).collect(),
             };
             for settle in &commit.settles {
                 let mut results = Vec::new();

@@ -45,20 +45,6 @@ async fn a_rush_is_split_into_bounded_commits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_id_finds_its_permit_again_on_any_replica() {
-    let (world, a) = one(vec![limit("w", window(2, secs(60)))]);
-    let b = world.replica("r2");
-    let request = |id: &str| Acquire { request_id: Some(id.to_owned()), ..ask() };
-    let first = a.acquire(request("x")).await.unwrap();
-    let again = b.acquire(request("x")).await.unwrap();
-    assert_eq!(first.permit, again.permit);
-    let (one, two) = tokio::join!(a.acquire(request("y")), a.acquire(request("y")));
-    assert_eq!(one.unwrap().permit, two.unwrap().permit);
-    assert_eq!(world.ledger.counts().0, 2);
-    assert_eq!(refused(a.acquire(request("z")).await).reason, Reason::QuotaExhausted);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_is_told_its_field() {
     let (_world, coordinator) = one(vec![limit("w", window(10, secs(60)))]);
     let field = |result| match result {

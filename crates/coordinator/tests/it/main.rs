@@ -15,6 +15,7 @@ mod lanes;
 mod lost;
 mod ration;
 mod ration_bound;
+mod retries;
 mod scripts;
 mod settling;
 mod waiting;

@@ -5,7 +5,7 @@ use bursar_quota::{Clock, Reason, Tier, UnitName};
 use futures_util::future::join_all;
 use tokio::time::{advance, sleep};
 
-use crate::{fake::Fault, world::*};
+use crate::world::*;
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_wait_gets_one_decision_and_its_refusal() {
@@ -214,63 +214,6 @@ async fn who_goes_away_while_asked_for_gives_back() {
     sleep(secs(1)).await;
     assert_eq!(world.ledger.counts(), (2, 2, 0));
     assert!(coordinator.acquire(request).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_retry_holds_is_not_given_back_by_the_first_try() {
-    let (world, a) = one(vec![limit("c", at_once(3))]);
-    let b = world.replica("r2");
-    world.ledger.latency(ms(10));
-    world.ledger.fault(Fault::After(ms(30)));
-    let request = Acquire { request_id: Some("x".into()), ..ask() };
-    let first = spawn(&a, request.clone()).await;
-    sleep(ms(1)).await;
-    let retry = spawn(&b, request).await;
-    sleep(ms(20)).await;
-    first.abort();
-    assert!(retry.await.unwrap().is_ok());
-    sleep(secs(1)).await;
-    assert_eq!(world.ledger.counts(), (1, 0, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_first_try_gave_back_before_its_retry_claimed_it_is_granted_anew() {
-    let (world, a) = one(vec![limit("c", at_once(3))]);
-    let b = world.replica("r2");
-    world.ledger.latency(ms(10));
-    let request = Acquire { request_id: Some("x".into()), ..ask() };
-    let first = spawn(&a, request.clone()).await;
-    sleep(ms(1)).await;
-    let retry = spawn(&b, request).await;
-    sleep(ms(7)).await;
-    first.abort();
-    assert!(retry.await.unwrap().is_ok());
-    sleep(secs(1)).await;
-    assert_eq!(world.ledger.counts(), (2, 1, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_by_id_share_a_lease_and_a_retry_gets_its_own_permit() {
-    let (world, a) = one(vec![limit("c", at_once(9))]);
-    let b = world.replica("r2");
-    let request = |id: &str| Acquire { request_id: Some(id.into()), ..ask() };
-    // Those who come while a commit is under way are asked for together.
-    world.ledger.latency(ms(10));
-    let ids = ["v", "w", "x", "y"];
-    let mut first = Vec::new();
-    for id in ids {
-        first.push(spawn(&a, request(id)).await);
-    }
-    let mut permits = Vec::new();
-    for one in first {
-        permits.push(one.await.unwrap().unwrap().permit);
-    }
-    let last = permits[1..].iter().filter(|permit| permit.lease() == permits[3].lease()).count();
-    assert!(last > 1, "{permits:?}");
-    for (id, permit) in ids.iter().zip(&permits).rev() {
-        assert_eq!(b.acquire(request(id)).await.unwrap().permit, *permit);
-    }
-    assert_eq!(world.ledger.counts().0, 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,6 +117,7 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: 
     args.put(commit.settles.len());
     args.put(commit.renews.len());
     args.put(commit.acquires.len());
+    args.put(commit.looks.len());
     for group in &commit.settles {
         put_settle(&mut args, group);
     }
@@ -134,6 +135,7 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: 
             Requests::Claim(tag, _) => args.put(tag),
         }
     }
+    commit.looks.iter().for_each(|tag| args.put(tag));
     for contender in &commit.contenders {
         put_contender(&mut args, contender, &commit.replica);
     }
@@ -171,12 +173,15 @@ fn place(text: &str) -> Option<Place> {
     if text == "-" {
         return Some(Place::Nowhere);
     }
-    Some(match text.split_once(':') {
-        Some((lease, index)) => {
-            Place::Elsewhere(LeaseId(u128::from_str_radix(lease, 16).ok()?), index.parse().ok()?)
-        }
-        None => Place::Here(text.parse().ok()?),
-    })
+    if text.contains(':') {
+        return permit(text).map(|(lease, index)| Place::Elsewhere(lease, index));
+    }
+    text.parse().ok().map(Place::Here)
+}
+
+fn permit(text: &str) -> Option<(LeaseId, u16)> {
+    let (lease, index) = text.split_once(':')?;
+    Some((LeaseId(u128::from_str_radix(lease, 16).ok()?), index.parse().ok()?))
 }
 
 fn decision(mut reader: Reader) -> Result<Decision, LedgerError> {
@@ -211,6 +216,7 @@ pub fn decode_commit(reply: Reply) -> Result<(CommitReply, Remembered), LedgerEr
         renewed: Vec::with_capacity(renewed.left()),
         decisions: Vec::with_capacity(decided.left()),
         limits: Vec::with_capacity(stand.left()),
+        found: Vec::new(),
     };
     while settled.left() > 0 {
         answer.settled.push(letters(&settled.text()?)?);
@@ -228,5 +234,16 @@ pub fn decode_commit(reply: Reply) -> Result<(CommitReply, Remembered), LedgerEr
         let mut limit = stand.array()?;
         answer.limits.push((limit.num()?, limit.num()?, limit.num()?));
     }
-    Ok((answer, life::remembered(parts.array()?)?))
+    let remembered = life::remembered(parts.array()?)?;
+    let mut found = parts.array()?;
+    while found.left() > 0 {
+        let text = found.text()?;
+        let place = (!text.is_empty()).then(|| permit(&text).ok_or_else(|| broken_permit(&text)));
+        answer.found.push(place.transpose()?);
+    }
+    Ok((answer, remembered))
+}
+
+fn broken_permit(text: &str) -> LedgerError {
+    LedgerError::Corrupt(format!("commit: {text:?} is no permit that was found"))
 }

@@ -125,6 +125,7 @@ impl Bench {
             replica: ReplicaName::new("r").unwrap(),
             spec_version: self.version,
             contenders: Vec::new(),
+            looks: Vec::new(),
             waiting: 0,
             jitter: 0.5,
             settles: Vec::new(),

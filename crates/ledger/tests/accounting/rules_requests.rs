@@ -58,6 +58,28 @@ fn a_request_finds_its_permit_in_the_lease_of_others() {
 }
 
 #[test]
+fn a_request_that_waits_is_looked_up_and_gets_nothing() {
+    let mut bench = bench(minute(3));
+    let first = asked(&mut bench, tags(0, 2));
+    one(&mut bench, first.clone());
+    let looks = vec![RequestTag(9), RequestTag(1), RequestTag(7)];
+    let group = asked(&mut bench, vec![RequestTag(7)]);
+    let mut commit = Commit { acquires: vec![group.clone()], looks, ..bench.empty() };
+    // What is granted by the same commit was not granted before.
+    let reply = bench.send(commit.clone());
+    assert_eq!(reply.found, [None, Some((first.lease, 1)), None]);
+    assert_eq!((reply.decisions[0].granted, bench.available()), (1, 0));
+    commit.acquires.clear();
+    let reply = bench.send(commit.clone());
+    assert_eq!(reply.found, [None, Some((first.lease, 1)), Some((group.lease, 0))]);
+    assert_eq!(bench.available(), 0);
+    // What was claimed in vain is known no more.
+    bench.settled(unclaimed(&first, &[0, 1]));
+    assert_eq!(claim(&mut bench, &first, 1).places, [Place::Nowhere]);
+    assert_eq!(bench.send(commit).found[1], None);
+}
+
+#[test]
 fn a_commit_of_requests_whose_reply_was_lost_grants_them_nothing_more() {
     let mut bench = bench(minute(10));
     let group = asked(&mut bench, tags(0, 2));

@@ -176,11 +176,15 @@ impl World {
             spec_version: if stale { budget.version + 1 } else { budget.version },
             waiting: one_of(random, &[0, 0, 0, 1, 7]),
             contenders: Vec::new(),
+            looks: Vec::new(),
             jitter: random.random(),
             settles: Vec::new(),
             renews: Vec::new(),
             acquires: Vec::new(),
         };
+        if random.random_bool(0.3) {
+            commit.looks = tags(random, one_of(random, &[1, 3, 512]));
+        }
         for _ in 0..random.random_range(0..4) {
             if let Some((lease, asked)) = self.known(random, which) {
                 commit.settles.push(settle(random, lease, &asked, limits));

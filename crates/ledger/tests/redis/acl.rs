@@ -79,6 +79,7 @@ fn commit(lease: Option<LeaseId>, settle: Option<LeaseId>) -> Commit {
         replica: ReplicaName::new("r").unwrap(),
         spec_version: 1,
         contenders: Vec::new(),
+        looks: Vec::new(),
         waiting: 0,
         jitter: 0.5,
         settles: settle.into_iter().map(settled).collect(),

@@ -123,7 +123,8 @@ impl Slots {
         self.refused.send_modify(|total| *total += refused);
         self.changed.send_modify(|changes| *changes += 1);
         let paused_ms = vec![0; commit.settles.len()];
-        Ok(CommitReply { settled, renewed, decisions, paused_ms, limits: vec![(0, 0, 0); limits] })
+        let found = vec![None; commit.looks.len()];
+        Ok(CommitReply { settled, renewed, decisions, paused_ms, limits: vec![(0, 0, 0); limits], found })
     }
 }
 

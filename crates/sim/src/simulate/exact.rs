@@ -38,6 +38,7 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
     let asked = Commit {
         waiting: 0,
         contenders: Vec::new(),
+        looks: Vec::new(),
         settles: Vec::new(),
         renews: Vec::new(),
         acquires: vec![again],

@@ -172,6 +172,7 @@ impl Told {
             replica: ReplicaName::new("r0").unwrap(),
             spec_version: 1,
             contenders: Vec::new(),
+            looks: Vec::new(),
             waiting: 0,
             jitter: 0.5,
             settles,
@@ -191,6 +192,7 @@ impl Told {
             decisions: Vec::new(),
             paused_ms: Vec::new(),
             limits: vec![(600, 0, 0), (1, 0, 0)],
+            found: Vec::new(),
         }
     }
 

@@ -156,6 +156,7 @@ impl Account<'_> {
             replica: ReplicaName::new(self.replica).unwrap(),
             spec_version: self.version,
             contenders: Vec::new(),
+            looks: Vec::new(),
             waiting: 0,
             jitter: 0.5,
             settles: vec![],
