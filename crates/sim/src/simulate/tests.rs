@@ -349,6 +349,33 @@ fn two_permits_where_one_may_be_out_are_too_many() {
 }
 
 #[test]
+fn replicas_that_wake_each_other_without_end_are_found() {
+    // A thousand in ten seconds, and two hundred for each of eight workers: so many may come to nothing.
+    let most = 1000 + 200 * 8;
+    let storm = |commits: u32, apart: Duration| {
+        let mut told = Told::new();
+        for _ in 0..commits {
+            told.now += apart;
+            told.ran(&Told::commit(Vec::new(), Vec::new()), &Told::reply(), usage());
+        }
+        told.found()
+    };
+    assert_eq!(storm(most, MS), [Invariant::BoundedWork]);
+    assert_eq!(storm(most - 1, MS), []);
+    // A few at a time go on for ever.
+    assert_eq!(storm(10 * most, MS * 5), []);
+    let mut told = Told::new();
+    for lease in 0..200 {
+        told.now += MS * 10;
+        told.grant(lease);
+        for _ in 0..20 {
+            told.ran(&Told::commit(Vec::new(), Vec::new()), &Told::reply(), usage());
+        }
+    }
+    assert_eq!(told.found(), [], "what is granted may wake others");
+}
+
+#[test]
 fn a_slot_that_does_not_come_back_is_missed() {
     let mut told = Told::new();
     told.rest(600, 600, 0, 1, true);
