@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={}", root.display());
     let set = protox::compile(files, [&root])?;
     fs::write(PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin"), set.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".bursar.v1").btree_map(".bursar.v1").compile_fds(set)?;
+    let builder = tonic_prost_build::configure().bytes(".bursar.v1").btree_map(".bursar.v1");
+    builder.codec_path("crate::codec::FrugalCodec").compile_fds(set)?;
     Ok(())
 }

@@ -76,8 +76,12 @@ impl Coordinator {
     /// hold it: should none, its deadline reclaims it.
     ///
     /// A settlement that is made (polled) before an acquire takes effect before it is decided.
-    pub async fn acquire(&self, request: Acquire) -> Result<Granted, AcquireError> {
-        acquire::acquire(&self.inner.core, request).await
+    pub fn acquire(
+        &self,
+        request: Acquire,
+    ) -> impl Future<Output = Result<Granted, AcquireError>> + Send + use<'_> {
+        // Not `async`: many wait here, each with what it asked for, which is to be there once.
+        acquire::acquire(&self.inner.core, request)
     }
 
     /// Settles a permit of any replica. Once it is queued it is carried out, even if the future is dropped.

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     auth::Caller,
     deadline,
-    desk::Desk,
+    desk::{Asked, Desk},
     failure::Failure,
     listen::{Place, Shared},
     metrics::answered,
@@ -51,7 +51,8 @@ impl PermitService for Permits {
             let caller = Caller::of(&request)?;
             let deadline = deadline::of(request.metadata())?;
             let _place = self.place(&request)?;
-            self.desk.acquire(request.into_inner(), &caller, deadline, None).await
+            let asked = Asked::read(request.into_inner(), &caller, deadline)?;
+            self.desk.acquire(asked, &caller, None).await
         })
         .await
     }

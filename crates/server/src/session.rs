@@ -27,7 +27,7 @@ use tonic::Status;
 
 use crate::{
     auth::Caller,
-    desk::Desk,
+    desk::{Asked, Desk},
     failure::Failure,
     invalid::{Invalid, demand},
     metrics::Held,
@@ -171,8 +171,12 @@ where
         self.enter("acquires", index, id, UnderWay::Acquire(Some(cancel)))?;
         self.acquires += 1;
         let (desk, caller) = (Arc::clone(&self.desk), self.caller.clone());
+        let asked = Asked::read(request, &caller, None);
         self.jobs.push(Box::pin(async move {
-            let result = desk.acquire(request, &caller, None, Some(cancelled)).await;
+            let result = match asked {
+                Ok(asked) => desk.acquire(asked, &caller, Some(cancelled)).await,
+                Err(failure) => Err(failure),
+            };
             desk.metrics.count("Session.Acquire", &result);
             answer(id, result.map(Answer::Acquired))
         }));

@@ -1,4 +1,6 @@
-//! The wire contract, generated from `proto/bursar/v1`. Nothing else lives here.
+//! The wire contract, generated from `proto/bursar/v1`, and how its messages are buffered. Nothing else lives here.
+
+mod codec;
 
 /// `bursar.v1`.
 #[allow(
