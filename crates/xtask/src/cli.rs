@@ -163,6 +163,7 @@ Examples:
   cargo xtask mutants --list                      the rules, in words
   cargo xtask mutants --quick                     without the slow tests, which kill few that others do not
   cargo xtask mutants --only cap-dropped          one, as long as you mend its test
+  cargo xtask mutants --record                    all, and note which test noticed each
   cargo xtask mutants --histories 20000           harder: for one that survives
   cargo xtask mutants --json | jq '.mutants[] | select(.killed_by == null)'
 
@@ -180,6 +181,9 @@ pub(crate) struct MutantsArgs {
     /// Random histories that the tests play, of all kinds together; those that survive play five times as many more.
     #[arg(long, value_name = "COUNT", default_value_t = 1600, value_parser = clap::value_parser!(u64).range(160..))]
     pub(crate) histories: u64,
+    /// Note in crates/ledger/tests/mutants.killed which test noticed each: next time that one is tried first.
+    #[arg(long)]
+    pub(crate) record: bool,
     /// Mutants that run at the same time.
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     pub(crate) jobs: usize,

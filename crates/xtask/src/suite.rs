@@ -129,10 +129,20 @@ impl Suite {
         self
     }
 
+    /// Runs one test, `stage: test`; `None`: there is none of this name.
+    pub(crate) fn run_one(&self, test: &str, folder: &Path) -> Result<Option<Verdict>, Trouble> {
+        let Some((stage, test)) = test.split_once(": ") else { return Ok(None) };
+        let Some(stage) = self.stages.iter().find(|known| known.name == stage) else { return Ok(None) };
+        if !stage.tests.iter().any(|known| known == test) {
+            return Ok(None);
+        }
+        stage.run(std::slice::from_ref(&test.to_owned()), folder, &[]).map(Some)
+    }
+
     /// Runs the stages in order on the scripts in `folder`, with these variables set, until a test fails.
     pub(crate) fn run(&self, folder: &Path, variables: &[(&str, &Path)]) -> Result<Verdict, Trouble> {
         for stage in &self.stages {
-            let verdict = stage.run(folder, variables)?;
+            let verdict = stage.run(&stage.tests, folder, variables)?;
             if verdict != Verdict::Passed {
                 return Ok(verdict);
             }
@@ -151,12 +161,12 @@ fn program_of(messages: &str, source: &str) -> Option<PathBuf> {
 }
 
 impl Stage {
-    fn run(&self, scripts: &Path, variables: &[(&str, &Path)]) -> Result<Verdict, Trouble> {
+    fn run(&self, tests: &[String], scripts: &Path, variables: &[(&str, &Path)]) -> Result<Verdict, Trouble> {
         let broken = |error| Trouble::Failed(format!("running {}: {error}", self.program.display()));
         let mut child = Command::new(&self.program)
             .current_dir(&self.folder)
             .args(["--exact", "--test-threads", "1"])
-            .args(&self.tests)
+            .args(tests)
             .env("BURSAR_LUA_DIR", scripts)
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .envs(variables.iter().copied())

@@ -1,5 +1,6 @@
 //! `cargo xtask mutants`: does the suite notice when a rule of the accounting is broken?
 
+mod record;
 mod report;
 mod run;
 mod table;
@@ -21,17 +22,18 @@ use crate::{
     workspace::Workspace,
 };
 
+use record::Record;
 pub(crate) use report::Outcome;
 use table::Mutant;
 
 /// Where the mutants are written down.
 const TABLE: &str = "crates/ledger/tests/mutants.toml";
+/// Which test noticed each of them last.
+const RECORD: &str = "crates/ledger/tests/mutants.killed";
 
 /// Runs, or lists, the mutants that were asked for.
 pub(crate) fn run(workspace: &Workspace, console: &Console, args: &MutantsArgs) -> Result<(), Trouble> {
-    let path = workspace.path(TABLE);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Trouble::Failed(format!("reading {}: {error}", path.display())))?;
+    let text = read(workspace, TABLE)?;
     let all = table::read(&text).map_err(|why| Trouble::Failed(format!("{TABLE}: {why}")))?;
     let mutants = chosen(&all, &args.only)?;
     if args.list {
@@ -41,17 +43,37 @@ pub(crate) fn run(workspace: &Workspace, console: &Console, args: &MutantsArgs) 
         console.note(&format!("{} mutants", mutants.len()));
         return Ok(());
     }
+    let mut record =
+        Record::read(&read(workspace, RECORD)?).map_err(|why| Trouble::Failed(format!("{RECORD}: {why}")))?;
     let scripts = Scripts::read(workspace)?;
     let watch = Stopwatch::start();
     let suite = Suite::build(workspace, console, args.histories)?;
     let suite = if args.quick { suite.quick() } else { suite };
     check_unbroken(workspace, console, &suite, &scripts)?;
-    let outcomes = run_each(workspace, console, &suite, &scripts, &mutants, args)?;
+    let outcomes = run_each(
+        workspace,
+        console,
+        &Judge { suite: &suite, scripts: &scripts, record: &record },
+        &mutants,
+        args,
+    )?;
+    if args.record {
+        record.take(&outcomes, |name| all.iter().any(|mutant| mutant.name == name));
+        let path = workspace.path(RECORD);
+        std::fs::write(&path, record.text())
+            .map_err(|error| Trouble::Failed(format!("writing {}: {error}", path.display())))?;
+    }
     report::show(console, &outcomes, watch.read());
     if args.json {
         console.result(&report::json(&outcomes, watch.read()));
     }
     report::judge(&outcomes)
+}
+
+fn read(workspace: &Workspace, file: &str) -> Result<String, Trouble> {
+    let path = workspace.path(file);
+    std::fs::read_to_string(&path)
+        .map_err(|error| Trouble::Failed(format!("reading {}: {error}", path.display())))
 }
 
 /// The mutants of these names, in the table's order; all of them if none is named.
@@ -83,12 +105,18 @@ fn check_unbroken(
     }
 }
 
+/// What each mutant is held against.
+struct Judge<'a> {
+    suite: &'a Suite,
+    scripts: &'a Scripts,
+    record: &'a Record,
+}
+
 /// Runs mutants, `args.jobs` at a time.
 fn run_each(
     workspace: &Workspace,
     console: &Console,
-    suite: &Suite,
-    scripts: &Scripts,
+    judge: &Judge<'_>,
     mutants: &[&Mutant],
     args: &MutantsArgs,
 ) -> Result<Vec<Outcome>, Trouble> {
@@ -98,7 +126,7 @@ fn run_each(
     let worker = |job: usize| -> Result<(), Trouble> {
         let folder = scratch.join(format!("job-{job}"));
         while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcome = run::one(suite, scripts, mutant, &folder)?;
+            let outcome = run::one(judge, mutant, &folder)?;
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             done.push(outcome);
             if let Some(outcome) = done.last() {

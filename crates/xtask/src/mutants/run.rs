@@ -2,21 +2,12 @@
 
 use std::path::Path;
 
-use super::{report::Outcome, table::Mutant};
-use crate::{
-    command::Trouble,
-    console::Stopwatch,
-    scripts::Scripts,
-    suite::{Suite, Verdict},
-};
+use super::{Judge, report::Outcome, table::Mutant};
+use crate::{command::Trouble, console::Stopwatch, scripts::Scripts, suite::Verdict};
 
-/// Runs `mutant` in `folder`, which is written over.
-pub(super) fn one(
-    suite: &Suite,
-    scripts: &Scripts,
-    mutant: &Mutant,
-    folder: &Path,
-) -> Result<Outcome, Trouble> {
+/// Runs `mutant` in `folder`, which is written over: the test that noticed it last, then the whole suite.
+pub(super) fn one(judge: &Judge<'_>, mutant: &Mutant, folder: &Path) -> Result<Outcome, Trouble> {
+    let Judge { suite, scripts, record } = judge;
     let watch = Stopwatch::start();
     let outcome = |killed_by, stale| Outcome {
         name: mutant.name.clone(),
@@ -31,7 +22,12 @@ pub(super) fn one(
         Err(why) => return Ok(outcome(None, Some(why))),
     };
     broken.write(folder)?;
-    match suite.run(folder, &[])? {
+    let first = record.of(&mutant.name).map(|test| suite.run_one(test, folder)).transpose()?.flatten();
+    let verdict = match first {
+        Some(failed @ Verdict::Failed(_)) => failed,
+        _ => suite.run(folder, &[])?,
+    };
+    match verdict {
         Verdict::Passed => Ok(outcome(None, None)),
         Verdict::Failed(by) => Ok(outcome(Some(by), None)),
     }
