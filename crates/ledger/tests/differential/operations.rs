@@ -183,7 +183,8 @@ impl World {
             acquires: Vec::new(),
         };
         if random.random_bool(0.3) {
-            commit.looks = tags(random, one_of(random, &[1, 3, 512]));
+            let count = one_of(random, &[1, 3, 512]);
+            commit.looks = tags(random, count);
         }
         for _ in 0..random.random_range(0..4) {
             if let Some((lease, asked)) = self.known(random, which) {
