@@ -102,13 +102,14 @@ impl Queues {
             }
         }
         self.put_back(&back);
-        self.put_back(&moved);
         for (group, told) in blocked {
             self.block_party(group, &told, batch, terms, answers);
         }
         for tally in tallies {
             self.conclude(tally, batch, terms, answers);
         }
+        // Whose permit is elsewhere is not refused with those who have none.
+        self.put_back(&moved);
         self.unblock(&moved);
         unclaimed
     }

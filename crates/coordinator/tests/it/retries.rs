@@ -120,6 +120,31 @@ async fn a_retry_at_another_replica_does_not_wait_behind_others_for_what_it_hold
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_that_does_not_wait_gets_its_permit_beside_any_number_of_others() {
+    for others in [0, 1, 2, 3, 4, 5, 40] {
+        let (world, a) = one(vec![limit("c", at_once(2))]);
+        let b = world.replica("r2");
+        world.ledger.latency(ms(2));
+        let request = |id: String, max_wait| Acquire { request_id: Some(id), max_wait, ..ask() };
+        let mut held = Vec::new();
+        for n in 0..2 {
+            held.push(a.acquire(request(format!("held {n}"), secs(1))).await.unwrap().permit);
+        }
+        let mut waiting = Vec::new();
+        for n in 0..others {
+            waiting.push(spawn(&b, request(format!("new {n}"), secs(600))).await);
+        }
+        sleep(secs(3)).await;
+        let retries = (0..2).map(|n| b.acquire(request(format!("held {n}"), Duration::ZERO)));
+        for (again, permit) in join_all(retries).await.into_iter().zip(&held) {
+            assert_eq!(again.map(|granted| granted.permit), Ok(*permit), "beside {others}");
+        }
+        assert_eq!(world.ledger.counts(), (2, 0, 2));
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_whose_commit_failed_is_made_again() {
     let (world, a) = one(vec![limit("c", at_once(1))]);
     let b = world.replica("r2");
