@@ -149,7 +149,7 @@ local function ready_at(ctx, limit, group, need, own)
   repeat
     local held = held_of(ctx, limit, look.dropped)
     local kept = limits.kept_from(limit, group.tenant, group.tier, held)
-    local at = look.ready_at(need + kept)
+    local at = look.ready_at(need + kept, own)
     if at and not (cap and held('tenant:' .. group.tenant) + own > cap) then
       return at
     end
@@ -193,6 +193,9 @@ local function weigh_limit(ctx, group, t, limit, cost)
   else
     local left, left_till = waiting.left_to_others(ctx.waiting, limit)
     local fits = math.floor(open / weight)
+    if fits == 0 and limit.does.lets_one and limit.does.lets_one(limit, weight, all - open) then
+      fits, all, open = 1, weight, weight
+    end
     local alone = fits
     if fits > 0 then
       fits = math.max(0, math.floor((open - left) / weight))

@@ -401,11 +401,18 @@ function ladder.open(limit)
   return limit.on == PACED and math.floor(limit.level + 1e-6) or nil
 end
 
--- When a paced limit will let `need` out, as a moment.
-function ladder.open_at(limit, need, now)
+-- Whether a paced limit lets a call out that costs more than it ever lets out at once: one goes when the burst is there, and
+-- those after it wait until the rest of what it cost has come as well.
+function ladder.lets_one(limit, cost)
+  return limit.on == PACED and cost > limit.burst and limit.level + 1e-6 >= limit.burst
+end
+
+-- When a paced limit will let `need` out, of which `own` is one call's, as a moment.
+function ladder.open_at(limit, need, own, now)
   if limit.on ~= PACED then
     return now
   end
+  need = need - math.max(0, own - limit.burst)
   return now + math.max(0, math.ceil((need - limit.level - 1e-6) * limit.window / (limit.pace * limit.n)))
 end
 

@@ -124,11 +124,16 @@ local function open(limit, all, alone, out, kept, is_turn, is_lost, paced)
   return all
 end
 
-function window.available(limit)
-  local paid = limit.paid + limit.closing
+function window.available(limit, is_unpaced)
+  local paid, paced = limit.paid + limit.closing, not is_unpaced and ladder.open(limit) or nil
   local all = level(limit.n, paid, limit.cap, limit.fresh, limit.lost_until) - limit.out
   local kept = foreign.reserve(limit, limit.now)
-  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, limit.turn, limit.lost_until, ladder.open(limit))
+  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, limit.turn, limit.lost_until, paced)
+end
+
+-- Whether one call of this cost may go though less is available, when `kept` is kept for others.
+function window.lets_one(limit, cost, kept)
+  return ladder.lets_one(limit, cost) and window.available(limit, true) - kept >= cost
 end
 
 -- Of a state that was lost nothing is believed but edges that have passed.
@@ -377,6 +382,8 @@ function window.settle(state, limit, s, now)
       settle_blind(state, limit, s, now)
     end
   end
+  -- Where a reading proved that ends are ends, what is out of windows before is over.
+  drop_out(state, limit, now)
   return true
 end
 
@@ -432,10 +439,10 @@ function window.ahead(state, limit, now)
     return at
   end
 
-  function c.ready_at(need)
+  function c.ready_at(need, own)
     fresh, fresh_at = ladder.refilled(limit, fresh, fresh_at, c.at)
     local all = level(limit.n, paid + closing, cap, fresh, lost_until) - out
-    local paced_at = ladder.open_at(limit, need, now)
+    local paced_at = ladder.open_at(limit, need, own, now)
     if paced_at > c.at then
       return all >= need and paced_at or nil
     end

@@ -79,6 +79,20 @@ fn only_a_proven_end_drops_what_was_out_before_it() {
 }
 
 #[test]
+fn what_a_reading_proves_counts_in_the_commit_that_brings_it() {
+    for limit in [aligned(8), minute(8)] {
+        let mut bench = four_of_eight(limit, 30_000);
+        bench.take(1);
+        bench.now = START + 30_001;
+        let probe = bench.take(1);
+        let reading = until(&bench, 7, 90_000);
+        let reply = bench.commit(vec![read(probe, reading)], Vec::new());
+        assert_eq!(reply.limits[0].1, 0, "what was out before is over");
+        assert_eq!(reply.limits, bench.commit(Vec::new(), Vec::new()).limits);
+    }
+}
+
+#[test]
 fn a_proven_limit_that_slides_takes_its_window_for_used() {
     let mut bench = proven();
     let reading = until(&bench, 6, 90_000);

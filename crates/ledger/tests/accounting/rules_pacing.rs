@@ -169,6 +169,31 @@ fn a_paced_limit_spreads_its_grants_and_names_their_times() {
 }
 
 #[test]
+fn a_call_that_costs_more_than_a_paced_limit_lets_out_at_once_goes_and_is_paid_for_afterwards() {
+    let mut bench = paced(600);
+    bench.now += 10_000;
+    let heavy = |bench: &mut Bench| {
+        let group = bench.acquire(2, 40, 60_000);
+        bench.commit(Vec::new(), vec![group]).decisions.remove(0)
+    };
+    // What it lets out is there; 40 more than an eighth of a call come in 4 s.
+    let decision = heavy(&mut bench);
+    assert_eq!(decision.granted, 1);
+    let wait = u64::try_from(decision.refusal.unwrap().retry_after.unwrap().as_millis()).unwrap();
+    assert!((4090..=4130).contains(&wait), "{wait}");
+    bench.now += wait - 1;
+    assert_eq!((heavy(&mut bench).granted, bench.try_take(1).1.granted), (0, 0));
+    bench.now += 1;
+    assert_eq!(heavy(&mut bench).granted, 1);
+    // The account binds it as well.
+    bench.now += 10_000;
+    let first = bench.take(1);
+    bench.settled(read(first, says(39, None)));
+    bench.now += 10_000;
+    assert_eq!(heavy(&mut bench).granted, 0);
+}
+
+#[test]
 fn who_comes_a_little_late_for_what_is_paced_loses_nothing_by_it() {
     let mut bench = paced(600);
     bench.now += 10_000;

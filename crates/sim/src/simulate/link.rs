@@ -180,10 +180,12 @@ impl Way {
         let granted: u64 = reply.decisions.iter().map(|decision| u64::from(decision.granted)).sum();
         let lease = commit.acquires.first().map_or(0, |group| group.lease.0);
         let (available, out, _) = reply.limits.first().copied().unwrap_or_default();
+        let refusal = reply.decisions.iter().find_map(|decision| decision.refusal.as_ref());
+        let why = refusal.map_or_else(String::new, |refusal| format!(", {refusal}"));
         world.note(
             format_args!("r{}", self.replica),
             format_args!(
-                "commits to {budget}: settles {}, renews {}, asks {}, {granted} granted, {available} left, {out} out, {:x}",
+                "commits to {budget}: settles {}, renews {}, asks {}, {granted} granted, {available} left, {out} out, {:x}{why}",
                 commit.settles.len(),
                 commit.renews.len(),
                 commit.acquires.len(),
