@@ -18,7 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from',
+  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -36,9 +36,15 @@ local FASTER, PATIENCE, MOST_PATIENCE = 1.25, 32, 512
 -- Refusals while something remains take a limit down when they come again within so much of a window, and the first time
 -- refused so many at once.
 local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
--- Or, however few at once, when so many came, each within so many windows of the one before. Where as many come though the
--- limit is paced, each more than a window after the one before, pacing does not help.
+-- Or, however few at once, when so many came, each within so many windows of the one before and after few calls: who goes too
+-- fast meets the next refusal soon. Where as many come though the limit is paced, each more than a window after the one
+-- before, pacing does not help.
 local EVENTS, EVENTS_WITHIN = 3, 16
+-- So few are this share of the capacity, or this cost.
+local DENSE, LEAST_DENSE = 1 / 16, 8
+-- Nor does it help where one is let out at a time, and so many refusals came all the same with something left, each after more
+-- calls than those.
+local SPARSE = 2
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
 -- Pacing that did not help is not tried again for so many windows; twice as many each time, up to the most.
@@ -315,9 +321,10 @@ end
 
 -- Whether this refusal, with something left, shows that calls went too fast. One that is refused is bad luck; many at once, and
 -- soon again, are not, nor is one again and again.
-local function is_too_fast(limit, now)
+local function is_too_fast(limit, is_dense, now)
   local since = limit.strike_at and now - limit.strike_at
-  limit.events = since and since < EVENTS_WITHIN * limit.window and (limit.events or 0) + 1 or 1
+  local is_near = since and since < EVENTS_WITHIN * limit.window and (is_dense or limit.on == PACED)
+  limit.events = is_near and (limit.events or 0) + 1 or 1
   return since and since < STRIKES_WITHIN * limit.window and limit.strikes >= LEAST_STRIKES or is_often(limit)
 end
 
@@ -351,7 +358,9 @@ function ladder.refuse(state, limit, s, remaining, now)
     return
   end
   local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
-  local again = is_too_fast(limit, now)
+  local is_dense = limit.granted - (limit.struck_then or limit.granted) <= math.max(LEAST_DENSE, limit.n * DENSE)
+  limit.struck_then = limit.granted
+  local again = is_too_fast(limit, is_dense, now)
   if remaining ~= 0 and now < (limit.aloof_till or now) then
     return
   end
@@ -360,11 +369,16 @@ function ladder.refuse(state, limit, s, remaining, now)
     announce.say('rung', limit.name, 'bucket', NAMES[limit.on])
     limit.law = NO_BUCKET
   end
+  local is_sparse = limit.on == PACED and limit.burst == 1 and (remaining or 0) > 0 and not is_dense
+  limit.sparse = is_sparse and (limit.sparse or 0) + 1 or nil
   local is_in_vain = is_in_a_row and remaining and (limit.vain or 0) >= VAIN or not is_in_a_row and is_often(limit)
+    or (limit.sparse or 0) >= SPARSE
   if limit.on == PACED and remaining ~= 0 and is_in_vain and limit.burst == 1 then
     give_up(limit, now)
   elseif limit.on == PACED then
-    slow(limit, is_in_a_row)
+    if not is_sparse then
+      slow(limit, is_in_a_row)
+    end
   elseif remaining == 0 and limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   elseif remaining == 0 or again then

@@ -149,6 +149,51 @@ fn refusals_that_come_again_and_again_take_a_window_down_however_few_at_once() {
 }
 
 #[test]
+fn refusals_that_come_after_many_calls_each_take_no_window_down() {
+    for (calls, times, expected) in [(8, 3, "paced"), (9, 8, "sliding")] {
+        let mut bench = bench(minute(100));
+        for _ in 0..times {
+            for _ in 1..calls {
+                let lease = bench.take(1);
+                bench.settled(settle(lease, SettleKind::Accepted));
+            }
+            let lease = bench.take(1);
+            bench.now += 10;
+            refused(&mut bench, lease);
+            bench.now += 30_000;
+        }
+        assert_eq!(rung(&mut bench), expected, "one in {calls}");
+    }
+}
+
+#[test]
+fn pacing_is_given_up_where_refusals_come_after_many_calls_each_all_the_same() {
+    let many_calls = |bench: &mut Bench| {
+        for _ in 0..40 {
+            bench.now += 110;
+            let lease = bench.take(1);
+            bench.settled(read(lease, says(599, None)));
+        }
+        refused_after(bench, 110, vec![says(599, None)])
+    };
+    let mut bench = paced(600);
+    assert_eq!(many_calls(&mut bench), "paced");
+    // Nor is it slowed: one in 103.1 ms.
+    bench.now += 1200;
+    bench.take(1);
+    assert!(bench.refused_until_exactly(Reason::QuotaExhausted) <= 104);
+    assert_eq!(many_calls(&mut bench), "sliding");
+    // Where few come before each it is slowed.
+    let mut bench = paced(600);
+    for _ in 0..2 {
+        assert_eq!(refused_after(&mut bench, 2000, vec![says(599, None)]), "paced");
+    }
+    bench.now += 10_000;
+    bench.take(1);
+    assert!(bench.refused_until_exactly(Reason::QuotaExhausted) > 104);
+}
+
+#[test]
 fn where_too_many_may_have_been_at_once_a_refusal_takes_no_window_down() {
     assert_eq!(rung(&mut struck(vec![minute(100), slots(60, 0)])), "sliding");
 }
