@@ -24,6 +24,10 @@ const MAX_STALE: u32 = 8;
 /// How many leases that were given up are remembered.
 const MAX_ORPHANS: usize = 1024;
 
+/// How long callers wait at a replica whose ledger gives no answer, from the first failure on. A store that fails over is back
+/// by then more often than not.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
+
 /// What is left alone after an error, at least and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
 
@@ -187,7 +191,7 @@ impl Run {
 
     fn done(&mut self, flight: Flight, reply: &CommitReply) {
         let now = self.now();
-        (self.down, self.stale) = (None, 0);
+        (self.down, self.down_since, self.stale) = (None, None, 0);
         self.found();
         self.heed(&flight, reply, now);
         self.told(&flight, reply, now);
@@ -305,16 +309,24 @@ impl Run {
         }
     }
 
-    /// Leaves the ledger alone for a while, each lane for another. Who can wait as long waits; others are told.
+    /// Leaves the ledger alone for a while, each lane for another. Who can wait as long waits; others are told, and after
+    /// [`STORE_PATIENCE`] all are: another replica may reach it. Where a ration is in force they wait for that.
     fn go_down(&mut self, retry_after: Duration, error: &LedgerError) {
         let now = self.now();
+        self.down_since.get_or_insert(now);
         let span = retry_after.clamp(BACK_OFF.0, BACK_OFF.1).mul_f64(1.0 + self.leases.jitter() / 2.0);
         let until = now + span;
         self.down = Some(Down { until, error: error.clone() });
         self.rations.hoped = false;
         self.ration_out(now);
+        let until = if self.is_given_up(now) { Duration::MAX } else { until };
         let mut answers = Answers::new(&self.lane.name, &self.core.metrics, now);
         self.queues.fail_impatient(until, error, &mut answers);
+    }
+
+    /// Whether the ledger has given no answer for so long that nobody is to wait here for it.
+    pub(super) fn is_given_up(&self, now: Duration) -> bool {
+        self.down_since.is_some_and(|since| now >= since + STORE_PATIENCE) && self.ration(now).is_none()
     }
 
     /// Remembers the leases of a batch that nobody waits for any more: what they hold is given back once the ledger
@@ -378,7 +390,7 @@ impl Run {
     }
 
     fn adopt(&mut self, view: Arc<SpecView>) {
-        self.unread = 0;
+        (self.unread, self.down_since) = (0, None);
         let known = self.view.as_ref();
         let changed = std::mem::take(&mut self.mixed)
             || known.is_none_or(|known| known.version != view.version || known.spec != view.spec);

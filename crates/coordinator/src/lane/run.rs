@@ -49,6 +49,8 @@ pub(super) struct Run {
     pub(super) last_flight: u64,
     pub(super) reading: Option<BoxFuture<'static, Result<Arc<SpecView>, Missing>>>,
     pub(super) down: Option<Down>,
+    /// Since when the ledger gives no answer.
+    pub(super) down_since: Option<Duration>,
     /// Whether others are to be told that somebody waits here: what they free wakes this replica from then on.
     pub(super) register: bool,
     /// Whether somebody is queued whose call another version of the specification allows, and the known one does not.
@@ -125,6 +127,7 @@ impl Run {
             last_flight: 0,
             reading: None,
             down: None,
+            down_since: None,
             register: false,
             mixed: false,
             unread: 0,
@@ -165,6 +168,7 @@ impl Run {
         }
         let now = self.now();
         let ration = self.ration(now);
+        let is_given_up = self.is_given_up(now);
         let mut answers = Answers::new(&self.lane.name, &self.core.metrics, now);
         if hints.drain {
             self.queues.refuse_all(Reason::Draining, false, &mut answers);
@@ -180,7 +184,7 @@ impl Run {
             match &self.down {
                 Some(down)
                     if now < down.until
-                        && waiter.patience < down.until
+                        && (waiter.patience < down.until || is_given_up)
                         && !self.rations.may_have(&waiter, ration.as_deref(), &self.lane, now) =>
                 {
                     answers.fail(waiter, crate::CoordinatorError::Ledger(down.error.clone()));

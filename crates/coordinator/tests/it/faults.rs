@@ -114,6 +114,44 @@ async fn an_outage_is_not_hammered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_at_a_replica_that_has_lost_its_store_is_told_so_in_time_to_ask_another() {
+    let (world, a) = one(vec![limit("w", window(2, secs(600)))]);
+    for _ in 0..2 {
+        a.acquire(ask()).await.unwrap();
+    }
+    let waiting: Vec<_> = join_all((0..50).map(|_| spawn(&a, patient(secs(3600))))).await;
+    sleep(secs(10)).await;
+    // A short outage is waited out.
+    world.ledger.cut(true);
+    let late = spawn(&a, patient(secs(3600))).await;
+    sleep(ms(2500)).await;
+    world.ledger.cut(false);
+    sleep(secs(10)).await;
+    assert!(!late.is_finished() && waiting.iter().all(|waiting| !waiting.is_finished()));
+    world.ledger.cut(true);
+    let cut_at = world.clock.monotonic();
+    let last = spawn(&a, patient(secs(3600))).await;
+    for waiting in waiting.into_iter().chain([late, last]) {
+        assert!(unavailable(waiting.await.unwrap()));
+    }
+    let told_after = world.clock.monotonic() - cut_at;
+    assert!(told_after >= secs(3) && told_after < ms(4500), "{told_after:?}");
+    // Who comes later is told at once, or by the next try.
+    for _ in 0..20 {
+        let came_at = world.clock.monotonic();
+        assert!(unavailable(a.acquire(patient(secs(3600))).await));
+        assert!(world.clock.monotonic() - came_at < ms(1500));
+        sleep(ms(700)).await;
+    }
+    world.ledger.cut(false);
+    sleep(secs(1)).await;
+    let again = spawn(&a, patient(secs(3600))).await;
+    sleep(secs(5)).await;
+    assert!(!again.is_finished(), "it waits for the window");
+    again.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_id_survives_an_outage() {
     let (world, coordinator) = one(vec![limit("w", window(10, secs(60)))]);
     world.ledger.fault(Fault::After(secs(1)));
