@@ -60,6 +60,7 @@ impl Run {
     /// Sends as many commits as there is work for and as may be under way.
     pub(super) fn launch(&mut self) {
         let now = self.now();
+        self.launched_at = now;
         self.ration_out(now);
         if self.down.as_ref().is_some_and(|down| now < down.until) || self.reading.is_some() {
             return;

@@ -61,6 +61,8 @@ pub(super) struct Run {
     pub(super) stale: u32,
     pub(super) leases: Leases,
     pub(super) rations: Rations,
+    /// When commits were last made: what was not due by then is waited for, though it may be by now.
+    pub(super) launched_at: Duration,
     /// What the gauge of queued acquires was told.
     counted: i64,
     /// The timer that is set, and for when.
@@ -134,6 +136,7 @@ impl Run {
             stale: 0,
             leases,
             rations: Rations::default(),
+            launched_at: Duration::ZERO,
             counted: 0,
             timer: None,
         }
@@ -287,7 +290,7 @@ impl Run {
         // the commit takes long, since patience has to be watched.
         let slow = self.flights.iter().any(|(_, flight)| now >= flight.started + GRACE);
         let rationing = self.ration(now).is_some();
-        let due = self.next_due(now);
+        let due = self.next_due(self.launched_at);
         self.set_timer(now, due);
         let timer = OptionFuture::from(self.timer.as_mut().map(|(_, sleep)| sleep.as_mut()));
         let reading = OptionFuture::from(self.reading.as_mut());
@@ -303,6 +306,7 @@ impl Run {
         }
     }
 
+    /// What was not due at `now` and will be.
     fn next_due(&self, now: Duration) -> Option<Duration> {
         let flights = self.flights.iter().map(|(_, flight)| flight.started + GRACE).filter(|due| *due > now);
         let down = self.down.as_ref().map(|down| down.until).filter(|until| *until > now);

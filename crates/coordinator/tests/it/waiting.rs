@@ -1,11 +1,20 @@
 //! Waiting: how long, what ends it, and what is told at its end.
 
-use bursar_coordinator::Acquire;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bursar_coordinator::{Acquire, Coordinator};
+use bursar_dialect::Profiles;
 use bursar_quota::{Clock, Reason, Tier, UnitName};
 use futures_util::future::join_all;
 use tokio::time::{advance, sleep};
 
-use crate::world::*;
+use crate::{fake::TokioClock, world::*};
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_wait_gets_one_decision_and_its_refusal() {
@@ -400,6 +409,33 @@ async fn who_waits_in_vain_is_not_in_the_way_of_others() {
     assert_eq!(asked.iter().filter(|asked| asked.is_finished()).count(), 15);
     let results = join_all(asked).await;
     assert_eq!(results.iter().filter(|result| matches!(result, Ok(Ok(_)))).count(), 5);
+}
+
+/// Now and then goes on by some milliseconds between two looks, as a clock does for who is held up.
+#[derive(Debug)]
+struct Jumping(Arc<TokioClock>, AtomicU64);
+
+impl Clock for Jumping {
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic() + ms(12 * (self.1.fetch_add(1, Ordering::Relaxed) / 13))
+    }
+
+    fn unix(&self) -> Duration {
+        self.0.unix()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_falls_due_while_the_lane_is_at_work_is_not_slept_over() {
+    let (world, _) = one(vec![limit("w", window(1, ms(11)))]);
+    let clock = Arc::new(Jumping(world.clock.clone(), AtomicU64::new(0)));
+    let ledger = Arc::new(world.ledger.clone());
+    let coordinator = Coordinator::new(ledger, Arc::new(Profiles::builtin()), clock, World::config("r2"));
+    let waiting = join_all((0..300).map(|_| spawn(&coordinator, patient(secs(3600))))).await;
+    let began = world.clock.monotonic();
+    assert!(join_all(waiting).await.iter().all(|result| matches!(result, Ok(Ok(_)))));
+    let took = world.clock.monotonic() - began;
+    assert!(took < secs(5), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
