@@ -157,7 +157,7 @@ if ctx.fair or ctx.waiting.is_left or ctx.waiting.told ~= '' then
   end
   ctx.waiting.told, gives_up, is_gone = fair.close(ctx.fair)
 end
-local is_left = (gives_up and has_room) or (ctx.fair and ctx.fair.has_left)
+local is_left = (gives_up and has_room) or (ctx.fair and ctx.fair.has_left) or ctx.waiting.has_left
 local is_news = ctx.freed or (is_gone and has_room) or (is_left and waiting.may_tell(ctx.waiting))
 if ctx.waiting.is_anybody and is_news then
   announce.say('wake')

@@ -200,6 +200,9 @@ local function weigh_limit(ctx, group, t, limit, cost)
     if fits > 0 then
       fits = math.max(0, math.floor((open - left) / weight))
     end
+    if fits < math.min(alone, group.count) then
+      waiting.leave(ctx.waiting, limit)
+    end
     local is_behind, behind_till = fits < alone, nil
     if fits > 0 and #ctx.waiting.rivals > 0 then
       local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, open, fits, function(before)

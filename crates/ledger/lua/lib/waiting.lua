@@ -1,8 +1,9 @@
 -- Replicas whose callers wait: how many do, and of which limits a replica has got nothing since when.
--- A field a replica: `<callers> <known until>`, and ` <limit's key>=<since>,<until>,<weight>` for each limit that refused it.
--- Invariant: whoever was refused by a limit PATIENCE longer than the asker finds what one of its calls weighs left there. A
--- replica that is not heard of any more keeps nothing from anybody once its time is over. Between tenants and tiers that is
--- for `fair` to say: who has waited longer counts where it is not told who waits, or all are one.
+-- A field a replica: `<callers> <known until>`, and ` <limit's key>=<since>,<until>,<weight>,<left since or 0>` for each limit
+-- that refused it.
+-- Invariant: whoever was refused by a limit PATIENCE longer than the asker finds what one of its calls weighs left there, once,
+-- for CLAIM: a replica that does not come for it keeps nothing from anybody until it is heard of again. Between tenants and
+-- tiers that is for `fair` to say: who has waited longer counts where it is not told who waits, or all are one.
 -- @include lib/hash
 
 local waiting = {}
@@ -13,6 +14,8 @@ local KNOWN = 10000
 local LEFT = 6000
 -- How much longer another must have waited to come first: ms.
 local PATIENCE = 1000
+-- What is left to a replica that does not come for it is its own so long: ms.
+local CLAIM = 1000
 
 -- Others are told of what is left to them, or is no longer, so much later at most each time while nobody gets anything: ms.
 local MOST_GAP = 1000
@@ -20,12 +23,19 @@ local MOST_GAP = 1000
 -- The field of the tags that `fair` keeps, `<known until>,<told then>,<gap> <tags>`; no replica is called so.
 local TAGS = '='
 
+-- A replica of the version before tells no `left`.
+local MARK = ' ([^ =]+)=(%d+),(%d+),(%d+),?(%d*)'
+
 local function marks_of(text)
   local marks = {}
-  for key, since, till, weight in string.gmatch(text, ' ([^ =]+)=(%d+),(%d+),(%d+)') do
-    marks[key] = { since = tonumber(since), till = tonumber(till), weight = tonumber(weight) }
+  for key, since, till, weight, left in string.gmatch(text, MARK) do
+    marks[key] = { since = tonumber(since), till = tonumber(till), weight = tonumber(weight), left = tonumber(left) or 0 }
   end
   return marks
+end
+
+local function mark_text(key, mark)
+  return ' ' .. key .. '=' .. int(mark.since) .. ',' .. int(mark.till) .. ',' .. int(mark.weight) .. ',' .. int(mark.left)
 end
 
 -- Callers that wait at a replica, by its field; nil where it was not heard of.
@@ -58,7 +68,7 @@ function waiting.open(wait_key, replica, now)
       if string.find(text, '=x', 1, true) then
         w.telling[#w.telling + 1] = replicas[i]
       else
-        w.others[#w.others + 1] = marks_of(text)
+        w.others[#w.others + 1] = { replica = replicas[i], marks = marks_of(text) }
       end
     end
   end
@@ -88,7 +98,7 @@ function waiting.tell(w, told, groups)
   end
   for i = 1, #w.telling do
     if is_one then
-      w.others[#w.others + 1] = marks_of(w.h.have[w.telling[i]])
+      w.others[#w.others + 1] = { replica = w.telling[i], marks = marks_of(w.h.have[w.telling[i]]) }
     else
       w.rivals[#w.rivals + 1] = w.telling[i]
     end
@@ -125,13 +135,24 @@ end
 function waiting.left_to_others(w, limit)
   local left, latest = 0, 0
   for i = 1, #w.others do
-    local mark = w.others[i][limit.key]
-    if mark and mark.till > w.now and mark.since < since(w, limit) - PATIENCE then
+    local mark = w.others[i].marks[limit.key]
+    local till = mark and math.min(mark.till, (mark.left > 0 and mark.left or w.now) + CLAIM)
+    if till and till > w.now and mark.since < since(w, limit) - PATIENCE then
       left = left + mark.weight
-      latest = math.max(latest, mark.till)
+      latest = math.max(latest, till)
     end
   end
   return left, latest
+end
+
+-- What is left of a limit to others begins to be claimed now: they are told to come for it.
+function waiting.leave(w, limit)
+  for i = 1, #w.others do
+    local mark = w.others[i].marks[limit.key]
+    if mark and mark.left == 0 and mark.till > w.now and mark.since < since(w, limit) - PATIENCE then
+      mark.left, mark.is_new, w.others[i].is_new, w.has_left = w.now, true, true, true
+    end
+  end
 end
 
 -- Notes what became of a group that asked a limit: whether something was granted, and the weight that it was refused.
@@ -155,14 +176,22 @@ function waiting.close(w, callers, limits_of_it, tags)
       local asked, mark = w.asked[limit.key], w.mine[limit.key]
       if asked then
         mark = asked.weight and {
-          since = asked.is_served and w.now or since(w, limit), till = w.now + LEFT, weight = asked.weight,
+          since = asked.is_served and w.now or since(w, limit), till = w.now + LEFT, weight = asked.weight, left = 0,
         }
       end
       if mark and mark.till > w.now then
-        text = text .. ' ' .. limit.key .. '=' .. int(mark.since) .. ',' .. int(mark.till) .. ',' .. int(mark.weight)
+        text = text .. mark_text(limit.key, mark)
       end
     end
     hash.put(w.h, w.replica, text .. w.told)
+  end
+  for i = 1, #w.others do
+    local other = w.others[i]
+    if other.is_new then
+      hash.put(w.h, other.replica, (string.gsub(w.h.have[other.replica], MARK, function(key)
+        return other.marks[key].is_new and mark_text(key, other.marks[key]) or nil
+      end)))
+    end
   end
   tags = (callers > 0 or w.is_anybody) and (tags or w.tags) or nil
   if tags then

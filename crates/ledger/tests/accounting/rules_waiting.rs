@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_quota::{Commit, Decision, LeaseId, LimitSpec, Reason, ReplicaName, SettleKind};
+use bursar_quota::{Commit, Decision, EventKind, LeaseId, LimitSpec, Reason, ReplicaName, SettleKind};
 
 use crate::{
     bench::{Bench, budget, minute, settle},
@@ -89,12 +89,41 @@ fn who_does_not_wait_is_left_nothing() {
 fn what_is_left_to_one_that_does_not_come_is_free_again_when_that_was_told() {
     let (mut bench, taken) = two_wait(2000);
     free(&mut bench, taken[0]);
+    bench.now += 300;
     let refusal = ask(&mut bench, "younger", 1, 1, &[1]).1.refusal.unwrap();
-    // It asked 4 s ago.
-    assert_eq!((refusal.reason, refusal.retry_after), (Reason::Reserved, Some(Duration::from_secs(2))));
-    bench.now += 1999;
+    assert_eq!((refusal.reason, refusal.retry_after), (Reason::Reserved, Some(Duration::from_secs(1))));
+    bench.now += 999;
     assert_eq!(wants(&mut bench, "younger"), Err(Reason::Reserved));
     bench.now += 1;
+    assert!(wants(&mut bench, "younger").is_ok());
+    // Nor is anything left to it afterwards, until it is heard of.
+    bench.now += 500;
+    free(&mut bench, taken[1]);
+    assert!(wants(&mut bench, "younger").is_ok());
+}
+
+#[test]
+fn whom_something_is_left_to_is_told_of_it_once() {
+    let (mut bench, taken) = two_wait(2000);
+    free(&mut bench, taken[0]);
+    bench.announced.clear();
+    for expected in [1, 1] {
+        assert_eq!(wants(&mut bench, "younger"), Err(Reason::Reserved));
+        let wakes = bench.announced.iter().filter(|event| event.kind == EventKind::Wake).count();
+        assert_eq!(wakes, expected);
+    }
+    assert!(wants(&mut bench, "older").is_ok());
+}
+
+#[test]
+fn a_mark_as_the_version_before_writes_it_is_read() {
+    let (mut bench, taken) = two_wait(2000);
+    let (_, text) = bench.waits().into_iter().find(|(field, _)| field == "older").unwrap();
+    let (before, _) = text.rsplit_once(',').unwrap();
+    bench.put_wait("older", before);
+    free(&mut bench, taken[0]);
+    assert_eq!(wants(&mut bench, "younger"), Err(Reason::Reserved));
+    bench.now += 1000;
     assert!(wants(&mut bench, "younger").is_ok());
 }
 
