@@ -117,7 +117,7 @@ async fn an_outage_is_not_hammered() {
 async fn who_waits_at_a_replica_that_has_lost_its_store_is_told_so_in_time_to_ask_another() {
     let (world, a) = one(vec![limit("w", window(2, secs(600)))]);
     for _ in 0..2 {
-        a.acquire(ask()).await.unwrap();
+        let _granted = a.acquire(ask()).await.unwrap();
     }
     let waiting: Vec<_> = join_all((0..50).map(|_| spawn(&a, patient(secs(3600))))).await;
     sleep(secs(10)).await;

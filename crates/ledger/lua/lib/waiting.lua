@@ -130,6 +130,10 @@ local function since(w, limit)
   return mark and mark.till > w.now and mark.since or w.now
 end
 
+local function is_older(w, limit, mark)
+  return mark.since < since(w, limit) - PATIENCE
+end
+
 -- What is left of a limit to those that have waited longer and until when at most: of replicas that do not tell
 -- who waits there, and where all who wait are one tenant.
 function waiting.left_to_others(w, limit)
@@ -137,7 +141,7 @@ function waiting.left_to_others(w, limit)
   for i = 1, #w.others do
     local mark = w.others[i].marks[limit.key]
     local till = mark and math.min(mark.till, (mark.left > 0 and mark.left or w.now) + CLAIM)
-    if till and till > w.now and mark.since < since(w, limit) - PATIENCE then
+    if till and till > w.now and is_older(w, limit, mark) then
       left = left + mark.weight
       latest = math.max(latest, till)
     end
@@ -149,7 +153,7 @@ end
 function waiting.leave(w, limit)
   for i = 1, #w.others do
     local mark = w.others[i].marks[limit.key]
-    if mark and mark.left == 0 and mark.till > w.now and mark.since < since(w, limit) - PATIENCE then
+    if mark and mark.left == 0 and mark.till > w.now and is_older(w, limit, mark) then
       mark.left, mark.is_new, w.others[i].is_new, w.has_left = w.now, true, true, true
     end
   end
