@@ -2,23 +2,28 @@
 
 use std::time::Duration;
 
-use bursar_ledger::testing::RedisSentinel;
+use bursar_ledger::testing::{RedisSentinel, RedisServer};
 use bursar_tests::{Setup, World};
 use tokio::time::{sleep, timeout};
 
 use crate::{FORGOT, Killed, PATIENCE, PROMOTED, go_on, judged, thrice};
 
-/// Ends the master, and waits until the other server is one: when that began and ended.
-pub(crate) async fn killed(world: &World, sentinel: &mut RedisSentinel, how: Killed) -> (Duration, Duration) {
-    let began = world.now();
-    let [master, replica] = sentinel.servers_mut();
-    how.kill(master, || replica.replication_offset());
+/// Waits until the server that was started second is a master.
+async fn promoted(sentinel: &RedisSentinel) {
     let elected = async {
         while !sentinel.servers()[1].is_master() {
             sleep(Duration::from_millis(2)).await;
         }
     };
     timeout(PATIENCE, elected).await.expect("the sentinels agree on another master");
+}
+
+/// Ends the master, and waits until the other server is one: when that began and ended.
+pub(crate) async fn killed(world: &World, sentinel: &mut RedisSentinel, how: Killed) -> (Duration, Duration) {
+    let began = world.now();
+    let [master, replica] = sentinel.servers_mut();
+    how.kill(master, || replica.replication_offset());
+    promoted(sentinel).await;
     (began, world.now())
 }
 
@@ -54,5 +59,22 @@ async fn a_replica_that_missed_the_last_writes_becomes_master() {
     go_on(&world, 100).await;
     let fault = killed(&world, &mut sentinel, Killed::Writing).await;
     let report = judged(world, "a stale replica promoted, Sentinel", fault, FORGOT).await;
+    assert_eq!(report.failed, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_is_cut_off_from_its_replica_and_the_sentinels_but_not_from_ours() {
+    let sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
+    // Or it grants, until it is left, what the other one does not hear of.
+    sentinel.servers()[0].command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
+    go_on(&world, 300).await;
+    let began = world.now();
+    sentinel.split();
+    promoted(&sentinel).await;
+    let fault = (began, world.now());
+    // Its last writes may not have left it.
+    let report = judged(world, "split, min-replicas-to-write, Sentinel", fault, FORGOT).await;
+    assert!(sentinel.servers()[0].is_master(), "it was told, and this shows nothing");
     assert_eq!(report.failed, 0, "{report}");
 }

@@ -13,7 +13,11 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-use super::{jitter::Jitter, target::Target};
+use super::{
+    jitter::Jitter,
+    sentinels::{Address, Sentinels},
+    target::Target,
+};
 
 /// The most announcements that a listener may be behind.
 pub(super) const MAX_BEHIND: usize = 1024;
@@ -40,11 +44,11 @@ impl Listener {
         let (mut failures, mut is_told) = (0, false);
         for turn in 0_usize.. {
             match self.subscribe(turn).await {
-                Ok((sink, stream)) => {
+                Ok((sink, stream, at)) => {
                     tracing::debug!(channel = self.channel, "listening to announcements");
                     (failures, is_told) = (0, false);
                     self.listening.send_replace(true);
-                    self.pass_on(sink, stream).await;
+                    self.pass_on(sink, stream, at).await;
                     self.listening.send_replace(false);
                 }
                 Err(cause) if !is_told => {
@@ -58,12 +62,12 @@ impl Listener {
         }
     }
 
-    async fn subscribe(&self, turn: usize) -> Result<(PubSubSink, PubSubStream), String> {
+    async fn subscribe(&self, turn: usize) -> Result<(PubSubSink, PubSubStream, Option<Address>), String> {
         let subscribing = async {
-            let connection: PubSub = self.target.subscriber(turn).await?;
+            let (connection, at): (PubSub, _) = self.target.subscriber(turn).await?;
             let (mut sink, stream) = connection.split();
             sink.subscribe(&self.channel).await?;
-            Ok::<_, RedisError>((sink, stream))
+            Ok::<_, RedisError>((sink, stream, at))
         };
         match timeout(self.target.connect_timeout + self.target.response_timeout, subscribing).await {
             Ok(Ok(subscribed)) => Ok(subscribed),
@@ -72,8 +76,9 @@ impl Listener {
         }
     }
 
-    /// Returns when the connection is of no more use.
-    async fn pass_on(&self, mut sink: PubSubSink, mut stream: PubSubStream) {
+    /// Returns when the connection is of no more use, or the sentinels name another master than the one that it leads to.
+    async fn pass_on(&self, mut sink: PubSubSink, mut stream: PubSubStream, at: Option<Address>) {
+        let mut found = self.target.sentinels().map(Sentinels::found);
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -86,6 +91,7 @@ impl Listener {
                     Some(_) => tracing::debug!("an announcement was too long to be one of ours"),
                     None => return,
                 },
+                () = another(&mut found, at.as_ref()) => return,
                 _ = heartbeat.tick() => {
                     match timeout(self.target.response_timeout, sink.ping::<Value>()).await {
                         Ok(Ok(_)) => {}
@@ -93,6 +99,21 @@ impl Listener {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Waits until a look finds another master than this one.
+async fn another(found: &mut Option<watch::Receiver<Option<Address>>>, at: Option<&Address>) {
+    let Some(found) = found else { return std::future::pending().await };
+    let is_another = |found: &Option<Address>| found.is_some() && found.as_ref() != at;
+    loop {
+        // Only what is found from now on: what was found before may be older than the connection.
+        if found.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if is_another(&found.borrow_and_update()) {
+            return;
         }
     }
 }

@@ -28,8 +28,7 @@ pub struct RedisConfig {
     pub sentinel_password: Option<Secret>,
     /// Files for TLS; without them the system's authorities are trusted and no certificate is shown.
     pub tls: RedisTls,
-    /// The longest that connecting takes, TLS and login included: 10 ms to 60 s. A turn of asking sentinels adds up to
-    /// 1.5 s for every three of them.
+    /// The longest that connecting takes, TLS and login included: 10 ms to 60 s. Asking sentinels adds up to 1.5 s.
     #[serde(with = "duration_text")]
     pub connect_timeout: Duration,
     /// The longest to wait for one answer: 10 ms to 60 s. A script that was not answered in time may have run.

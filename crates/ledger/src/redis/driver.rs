@@ -12,13 +12,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bursar_quota::BoxFuture;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use redis::{Cmd, RedisResult, Value};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::coop::unconstrained,
     time::{Sleep, sleep},
 };
@@ -29,11 +30,15 @@ use super::{
     failure::Verdict,
     jitter::Jitter,
     pool::{Checkout, Pool},
+    sentinels::{Address, Sentinels},
     target::MAX_IN_FLIGHT,
 };
 
 /// After so many failures without a success between them even a connection that mends itself is replaced.
 const MAX_STRIKES: u32 = 16;
+
+/// The least rest before a cluster's connection is renewed, for one that sees its masters anew.
+const RENEWAL: Duration = Duration::from_millis(500);
 
 /// What to send.
 pub(super) enum Work {
@@ -75,7 +80,7 @@ enum Link {
     /// None, and nothing to send.
     Down,
     // ## Down => Dialing
-    Dialing(BoxFuture<'static, Result<Checkout, Verdict>>),
+    Dialing(Dialing),
     // ## Dialing => Up, if it was made
     Up(Checkout),
     // ## Dialing => Resting, if it was not
@@ -89,6 +94,7 @@ enum Change {
     Rested,
 }
 
+type Dialing = BoxFuture<'static, Result<Checkout, Verdict>>;
 type Sent = (Job, u64, RedisResult<Value>);
 
 /// One driver. [`Self::run`] ends when nobody can call any more.
@@ -100,6 +106,10 @@ pub(super) struct Driver {
     /// Commands that were sent.
     sent: Arc<AtomicU64>,
     link: Link,
+    /// A connection that will take the place of the one that is used.
+    renewal: Option<Dialing>,
+    /// The master whom the sentinels name, where there are any.
+    found: Option<watch::Receiver<Option<Address>>>,
     /// Counts the connections, so that a call's failure on an old one does not end its successor.
     round: u64,
     /// Attempts to connect that failed in a row.
@@ -121,12 +131,14 @@ impl Driver {
         sent: Arc<AtomicU64>,
     ) -> Self {
         Self {
+            found: pool.sentinels().map(Sentinels::found),
             pool,
             queue,
             jitter,
             retries,
             sent,
             link: Link::Down,
+            renewal: None,
             round: 0,
             failures: 0,
             strikes: 0,
@@ -145,6 +157,8 @@ impl Driver {
                 Some(sent) = self.in_flight.next(), if !self.in_flight.is_empty() => self.sent(sent),
                 Some(job) = self.delayed.next(), if !self.delayed.is_empty() => self.waiting.push_back(job),
                 change = changed(&mut self.link) => self.changed(change),
+                Some(renewed) = renewed(&mut self.renewal) => self.renewed(renewed),
+                Some(master) = found(&mut self.found) => self.found(&master),
                 job = self.queue.recv(), if held < MAX_IN_FLIGHT => match job {
                     Some(job) => self.waiting.push_back(job),
                     None => return,
@@ -231,8 +245,10 @@ impl Driver {
             verdict => verdict,
         };
         self.strikes = self.strikes.saturating_add(1);
-        if round == self.round && matches!(verdict, Verdict::Reconnect(_)) {
-            self.hang_up(verdict.cause());
+        match &verdict {
+            Verdict::Reconnect(cause) if round == self.round => self.hang_up(cause),
+            Verdict::Deposed(_) if round == self.round => self.look_around(),
+            _ => {}
         }
         if let Some(job) = self.tried(job, &verdict) {
             let rest = sleep(self.jitter.backoff(job.tries));
@@ -240,6 +256,42 @@ impl Driver {
                 rest.await;
                 job
             }));
+        }
+    }
+
+    /// The master may be another one by now: has that looked into, while what is connected stays.
+    fn look_around(&mut self) {
+        if let Some(sentinels) = self.pool.sentinels() {
+            sentinels.hurry();
+        }
+        // A cluster's connection sees that a slot is elsewhere only if it is told so, or loses a node.
+        if let Link::Up(Checkout::Cluster(_)) = &self.link
+            && self.renewal.is_none()
+        {
+            let (pool, rest) = (self.pool.clone(), RENEWAL + self.jitter.come_back());
+            self.renewal = Some(Box::pin(async move {
+                sleep(rest).await;
+                pool.get().await
+            }));
+        }
+    }
+
+    fn renewed(&mut self, renewed: Result<Checkout, Verdict>) {
+        if let (Ok(new), Link::Up(_)) = (renewed, &self.link)
+            && let Link::Up(old) = mem::replace(&mut self.link, Link::Up(new))
+        {
+            self.round += 1;
+            // Calls under way on it are answered.
+            old.discard();
+        }
+    }
+
+    /// Leaves a master that is none any more. Calls under way there are answered.
+    fn found(&mut self, master: &Address) {
+        if let Link::Up(checkout) = &self.link
+            && checkout.master().is_some_and(|connected| connected != master)
+        {
+            self.hang_up("the sentinels name another master");
         }
     }
 
@@ -280,4 +332,18 @@ async fn changed(link: &mut Link) -> Change {
         }
         Link::Down | Link::Up(_) => std::future::pending().await,
     }
+}
+
+/// Waits for a connection that is renewed.
+async fn renewed(renewal: &mut Option<Dialing>) -> Option<Result<Checkout, Verdict>> {
+    let renewed = renewal.as_mut()?.await;
+    *renewal = None;
+    Some(renewed)
+}
+
+/// Waits for the next look at who is master.
+async fn found(found: &mut Option<watch::Receiver<Option<Address>>>) -> Option<Address> {
+    let found = found.as_mut()?;
+    found.changed().await.ok()?;
+    found.borrow_and_update().clone()
 }

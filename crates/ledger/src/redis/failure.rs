@@ -18,6 +18,8 @@ pub(super) enum Verdict {
     NoScript,
     /// A passing state of the server: try again there.
     Later(String),
+    /// The server may have been deposed, and not know it: try again there, and see who is master now.
+    Deposed(String),
     /// The connection is of no more use, or leads to the wrong server: try again on another one.
     Reconnect(String),
     /// Nothing that this process can do helps: the configuration, there or here, is wrong.
@@ -58,8 +60,9 @@ impl Verdict {
         let cause = || clip(format!("{code} {}", detail.unwrap_or_default()));
         match code {
             "NOSCRIPT" => Self::NoScript,
-            "LOADING" | "TRYAGAIN" | "CLUSTERDOWN" | "BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "MOVED"
-            | "ASK" => Self::Later(cause()),
+            "LOADING" | "TRYAGAIN" | "BUSY" | "OOM" | "MISCONF" | "MOVED" | "ASK" => Self::Later(cause()),
+            // So answers a master that is cut off from its replicas, or from the other masters of its cluster.
+            "NOREPLICAS" | "CLUSTERDOWN" => Self::Deposed(cause()),
             // A read-only server was a master once: a failover happened, and who is master must be asked again.
             "READONLY" | "MASTERDOWN" | "NOAUTH" => Self::Reconnect(cause()),
             "WRONGPASS" | "NOPERM" => Self::Never(cause()),
@@ -70,7 +73,7 @@ impl Verdict {
     /// The cause, where there is one.
     pub(super) fn cause(&self) -> &str {
         match self {
-            Self::Later(cause) | Self::Reconnect(cause) | Self::Never(cause) => cause,
+            Self::Later(cause) | Self::Deposed(cause) | Self::Reconnect(cause) | Self::Never(cause) => cause,
             Self::Script(_) => "an error of a script",
             Self::NoScript => "the server forgets scripts as soon as it has them",
         }
@@ -164,10 +167,15 @@ mod tests {
 
     #[test]
     fn states_that_pass_are_waited_for() {
-        for text in
-            ["LOADING Redis is loading", "OOM command not allowed", "CLUSTERDOWN", "BUSY Redis is busy"]
-        {
+        for text in ["LOADING Redis is loading", "OOM command not allowed", "BUSY Redis is busy"] {
             assert!(matches!(of(text), Verdict::Later(_)), "{text}");
+        }
+        for text in [
+            "CLUSTERDOWN The cluster is down",
+            "NOREPLICAS Not enough good replicas to write. script: 0a, on @user_script:1.",
+            "ERR Error running script (call to f_0a): @user_script:1: @user_script: 1: -NOREPLICAS Not enough",
+        ] {
+            assert!(matches!(of(text), Verdict::Deposed(_)), "{text}");
         }
         assert_eq!(of("NOSCRIPT No matching script."), Verdict::NoScript);
         assert!(matches!(of("WRONGPASS invalid username-password pair"), Verdict::Never(_)));

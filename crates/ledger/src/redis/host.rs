@@ -36,6 +36,7 @@ use super::{
     jitter::Jitter,
     pool::Pool,
     reply,
+    sentinels::{self, Lookout},
     target::Target,
 };
 
@@ -97,6 +98,10 @@ impl RedisHost {
             target: Arc::clone(&target),
         };
         tasks.spawn(listener.run());
+        if target.sentinels().is_some() {
+            let jitter = Jitter::new(config.seed.wrapping_add(3), sentinels::HURRIED, sentinels::REST);
+            tasks.spawn(Lookout { target: Arc::clone(&target), jitter }.run());
+        }
         let (seen, eviction) = watch::channel(Eviction::Unknown);
         if let Some(driver) = drivers.first() {
             let (least, most) = eviction::REST;

@@ -2,7 +2,8 @@
 //!
 //! [`RedisHost`] is a few *drivers* (`driver.rs`), each of which keeps one connection checked out of a pool
 //! (`pool.rs`) and pipelines the calls of many lanes through it, and one *listener* (`announce.rs`) for what scripts
-//! publish. `failure.rs` judges errors; `config.rs` bounds every wait. Nothing here decides about permits.
+//! publish. Behind sentinels a *lookout* (`sentinels.rs`) sees to it that both are at the master. `failure.rs` judges errors; `config.rs`
+//! bounds every wait. Nothing here decides about permits.
 
 mod announce;
 mod certificate;
@@ -17,6 +18,7 @@ mod jitter;
 mod pool;
 mod reply;
 mod secret;
+mod sentinels;
 mod target;
 mod url;
 

@@ -1,10 +1,7 @@
 //! Connections, pooled by deadpool: PINGed when they are checked out again, replaced when they fail that. A driver
 //! checks one out and keeps it, so that the PING is a health check at (re)connection and not the price of each call.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use deadpool::{
     Runtime,
@@ -13,12 +10,18 @@ use deadpool::{
     },
 };
 use redis::{
-    Client, Cmd, ErrorKind, RedisError, RedisResult, Value,
+    Cmd, ErrorKind, RedisError, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster_async::ClusterConnection,
 };
 
-use super::{dial::Dial, failure::Verdict, target::Target, url::Topology};
+use super::{
+    dial::Dial,
+    failure::Verdict,
+    sentinels::{self, Address, Sentinels},
+    target::Target,
+    url::Topology,
+};
 
 /// A connection on which many calls are under way at once; clones share it.
 #[derive(Clone)]
@@ -53,7 +56,7 @@ impl Checkout {
     pub(super) fn wire(&self) -> Wire {
         match self {
             Self::Standalone(connection) => Wire::One(MultiplexedConnection::clone(connection)),
-            Self::Sentinel(connection) => Wire::One(MultiplexedConnection::clone(connection)),
+            Self::Sentinel(master) => Wire::One(master.connection.clone()),
             Self::Cluster(connection) => Wire::Cluster(ClusterConnection::clone(connection)),
             Self::Dialled(connection) => Wire::One(MultiplexedConnection::clone(connection)),
         }
@@ -62,6 +65,14 @@ impl Checkout {
     /// Whether it mends itself: a cluster's connection reconnects to single nodes and follows their slots.
     pub(super) fn mends_itself(&self) -> bool {
         matches!(self, Self::Cluster(_))
+    }
+
+    /// Which master it leads to, where sentinels named it.
+    pub(super) fn master(&self) -> Option<&Address> {
+        match self {
+            Self::Sentinel(master) => Some(&master.address),
+            _ => None,
+        }
     }
 
     /// Closes it instead of handing it back.
@@ -103,15 +114,24 @@ impl Pool {
                 let manager = deadpool_redis::Manager::new_with_config(info, target.connection_config())?;
                 Self::Standalone(build(deadpool_redis::Pool::builder(manager), size, timeouts)?)
             }
-            Topology::Sentinel { service } => {
-                let manager = SentinelManager::new(Arc::clone(target), service.clone());
+            Topology::Sentinel { .. } => {
+                let manager = SentinelManager { target: Arc::clone(target) };
                 Self::Sentinel(build(managed::Pool::builder(manager), size, timeouts)?)
             }
             Topology::Cluster => {
                 let manager = ClusterManager { client: target.cluster().cloned().ok_or_else(nothing)? };
-                Self::Cluster(build(managed::Pool::builder(manager), size, timeouts)?)
+                // A driver that has its connection renewed keeps the old one meanwhile.
+                Self::Cluster(build(managed::Pool::builder(manager), size * 2, timeouts)?)
             }
         })
+    }
+
+    /// Those who know the master, where there are any.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        match self {
+            Self::Sentinel(pool) => pool.manager().target.sentinels(),
+            _ => None,
+        }
     }
 
     /// A connection that has just answered.
@@ -158,32 +178,27 @@ async fn ping(connection: &mut impl ConnectionLike) -> RecycleResult<RedisError>
 /// Connects to the master that the sentinels name. deadpool-redis's own takes no timeouts.
 pub(super) struct SentinelManager {
     target: Arc<Target>,
-    service: String,
-    turn: AtomicUsize,
 }
 
-impl SentinelManager {
-    fn new(target: Arc<Target>, service: String) -> Self {
-        Self { target, service, turn: AtomicUsize::new(0) }
-    }
+/// A connection to a master.
+pub(super) struct Master {
+    address: Address,
+    connection: MultiplexedConnection,
 }
 
 impl managed::Manager for SentinelManager {
-    type Type = MultiplexedConnection;
+    type Type = Master;
     type Error = RedisError;
 
-    async fn create(&self) -> RedisResult<MultiplexedConnection> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let master: Client = self.target.sentinel(&self.service, turn)?.async_get_client().await?;
-        master.get_multiplexed_async_connection_with_config(&self.target.connection_config()).await
+    async fn create(&self) -> RedisResult<Master> {
+        let none = || RedisError::from((ErrorKind::EmptySentinelList, "no sentinel is named"));
+        let (address, connection) =
+            sentinels::master(&self.target, self.target.sentinels().ok_or_else(none)?).await?;
+        Ok(Master { address, connection })
     }
 
-    async fn recycle(
-        &self,
-        connection: &mut MultiplexedConnection,
-        _: &Metrics,
-    ) -> RecycleResult<RedisError> {
-        ping(connection).await
+    async fn recycle(&self, master: &mut Master, _: &Metrics) -> RecycleResult<RedisError> {
+        ping(&mut master.connection).await
     }
 }
 

@@ -8,30 +8,26 @@ use redis::{
     aio::PubSub,
     cluster::{ClusterClient, ClusterClientBuilder},
     io::tcp::TcpSettings,
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
 use super::{
     config::{RedisConfig, RedisConfigError, RedisTls},
     dial::{Dial, Dialled},
     secret::Secret,
+    sentinels::{self, Address, Sentinels},
     url::{StoreUrl, Topology},
 };
 
 /// The most calls that one driver has under way at once; also the connection's write queue.
 pub(super) const MAX_IN_FLIGHT: usize = 256;
 
-/// What redis-rs allows one look-up at a sentinel: a second to connect, half a second to answer. Three run at once.
-const SENTINEL_TURN: Duration = Duration::from_millis(1500);
-
 /// A store that can be connected to.
 pub(super) struct Target {
     url: StoreUrl,
-    sentinel_user: Option<String>,
-    sentinel_password: Option<Secret>,
     certificates: Option<TlsCertificates>,
-    /// One a node of the address, with login and certificates. For sentinels, theirs are in the builder.
+    /// One a node of the address, with login and certificates. None of them is a sentinel.
     nodes: Vec<ConnectionInfo>,
+    sentinels: Option<Sentinels>,
     cluster: Option<ClusterClient>,
     /// Opens connections to a single server, where that is not done by TCP.
     dial: Option<Arc<dyn Dial>>,
@@ -50,38 +46,42 @@ impl Target {
         let certificates = read_certificates(&config.tls)?;
         let invalid =
             |field| move |error: redis::RedisError| RedisConfigError { field, problem: error.to_string() };
-        let nodes = url
+        let is_sentinel = matches!(url.topology, Topology::Sentinel { .. });
+        let (user, password) = match is_sentinel {
+            true => (config.sentinel_user.as_deref(), config.sentinel_password.as_ref()),
+            false => (url.user.as_deref(), url.password.as_ref()),
+        };
+        let of_nodes = login(user, password).set_db(if is_sentinel { 0 } else { url.db });
+        let mut nodes = url
             .nodes
             .iter()
-            .map(|(host, port)| node(&url, host, *port, certificates.as_ref()))
+            .map(|at| node(url.tls, at, of_nodes.clone(), certificates.as_ref()))
             .collect::<RedisResult<Vec<_>>>()
             .map_err(invalid("tls"))?;
+        let sentinels = match &url.topology {
+            Topology::Sentinel { service } => {
+                let clients = nodes.drain(..).map(Client::open).collect::<RedisResult<Vec<_>>>();
+                Some(Sentinels::new(service, clients.map_err(invalid("url"))?))
+            }
+            _ => None,
+        };
         let cluster = match url.topology {
             Topology::Cluster => {
                 Some(cluster(config, &url, &nodes, certificates.clone()).map_err(invalid("url"))?)
             }
             _ => None,
         };
-        let (most, turns) = (config.connect_timeout, url.nodes.len().div_ceil(3));
-        let connect_timeout = match url.topology {
-            Topology::Sentinel { .. } => most + SENTINEL_TURN * u32::try_from(turns).unwrap_or(u32::MAX),
-            _ => most,
-        };
-        let target = Self {
-            sentinel_user: config.sentinel_user.clone(),
-            sentinel_password: config.sentinel_password.clone(),
+        let asking = if is_sentinel { sentinels::ASKING } else { Duration::ZERO };
+        Ok(Self {
             certificates,
             nodes,
+            sentinels,
             cluster,
             dial,
-            connect_timeout,
+            connect_timeout: config.connect_timeout + asking,
             response_timeout: config.response_timeout,
             url,
-        };
-        if let Topology::Sentinel { service } = &target.url.topology {
-            target.sentinel(service, 0).map_err(invalid("url"))?;
-        }
-        Ok(target)
+        })
     }
 
     /// Where it is, without login.
@@ -126,58 +126,33 @@ impl Target {
             .set_pipeline_buffer_size(MAX_IN_FLIGHT)
     }
 
-    /// Asks the sentinels for the master of `service`, beginning with another one each `turn`: a dead one must not
-    /// stand in front for ever. Nothing is remembered between turns, so that a failover is noticed.
-    pub(super) fn sentinel(&self, service: &str, turn: usize) -> RedisResult<SentinelClient> {
-        let mut addresses: Vec<_> =
-            self.url.nodes.iter().map(|(host, port)| address(self.url.tls, host, *port)).collect();
-        let count = addresses.len().max(1);
-        addresses.rotate_left(turn % count);
-        let mut builder = SentinelClientBuilder::new(addresses, service, SentinelServerType::Master)?
-            .set_client_to_redis_db(self.url.db)
-            .set_client_to_redis_tcp_settings(tcp())
-            .set_client_to_sentinel_tcp_settings(tcp());
-        if self.url.tls {
-            builder = builder
-                .set_client_to_redis_tls_mode(TlsMode::Secure)
-                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
-        }
-        if let Some(certificates) = &self.certificates {
-            builder = builder
-                .set_client_to_redis_certificates(certificates.clone())
-                .set_client_to_sentinel_certificates(certificates.clone());
-        }
-        if let Some(user) = &self.url.user {
-            builder = builder.set_client_to_redis_username(user);
-        }
-        if let Some(password) = &self.url.password {
-            builder = builder.set_client_to_redis_password(password.expose());
-        }
-        if let Some(user) = &self.sentinel_user {
-            builder = builder.set_client_to_sentinel_username(user);
-        }
-        if let Some(password) = &self.sentinel_password {
-            builder = builder.set_client_to_sentinel_password(password.expose());
-        }
-        builder.build()
+    /// Those who know the master, where there are any.
+    pub(super) fn sentinels(&self) -> Option<&Sentinels> {
+        self.sentinels.as_ref()
+    }
+
+    /// A server that a sentinel has named.
+    pub(super) fn server(&self, at: &Address) -> RedisResult<Client> {
+        let login = login(self.url.user.as_deref(), self.url.password.as_ref()).set_db(self.url.db);
+        Client::open(node(self.url.tls, at, login, self.certificates.as_ref())?)
     }
 
     /// A connection for subscriptions: to the server, to the master, or to any one node of a cluster, since those pass
     /// on to each other what is published.
-    pub(super) async fn subscriber(&self, turn: usize) -> RedisResult<PubSub> {
+    /// Of a master that sentinels named, its address as well.
+    pub(super) async fn subscriber(&self, turn: usize) -> RedisResult<(PubSub, Option<Address>)> {
         if let Some(dial) = &self.dial {
             let (stream, login) = self.dialled(dial).await?;
-            return PubSub::new(&login, stream).await;
+            return Ok((PubSub::new(&login, stream).await?, None));
         }
-        let client = match &self.url.topology {
-            Topology::Sentinel { service } => self.sentinel(service, turn)?.async_get_client().await?,
-            _ => {
-                let count = self.nodes.len().max(1);
-                let node = self.nodes.get(turn % count).cloned();
-                Client::open(node.ok_or((redis::ErrorKind::InvalidClientConfig, "no node is named"))?)?
-            }
-        };
-        client.get_async_pubsub().await
+        if let Some(sentinels) = &self.sentinels {
+            let (address, _) = sentinels::master(self, sentinels).await?;
+            return Ok((self.server(&address)?.get_async_pubsub().await?, Some(address)));
+        }
+        let count = self.nodes.len().max(1);
+        let node = self.nodes.get(turn % count).cloned();
+        let client = Client::open(node.ok_or((redis::ErrorKind::InvalidClientConfig, "no node is named"))?)?;
+        Ok((client.get_async_pubsub().await?, None))
     }
 }
 
@@ -194,23 +169,25 @@ fn address(tls: bool, host: &str, port: u16) -> ConnectionAddr {
     }
 }
 
-fn node(
-    url: &StoreUrl,
-    host: &str,
-    port: u16,
-    certificates: Option<&TlsCertificates>,
-) -> RedisResult<ConnectionInfo> {
-    let mut login = RedisConnectionInfo::default().set_db(url.db);
-    if let Some(user) = &url.user {
+fn login(user: Option<&str>, password: Option<&Secret>) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default();
+    if let Some(user) = user {
         login = login.set_username(user);
     }
-    if let Some(password) = &url.password {
+    if let Some(password) = password {
         login = login.set_password(password.expose());
     }
-    let info = address(url.tls, host, port)
-        .into_connection_info()?
-        .set_redis_settings(login)
-        .set_tcp_settings(tcp());
+    login
+}
+
+fn node(
+    tls: bool,
+    (host, port): &Address,
+    login: RedisConnectionInfo,
+    certificates: Option<&TlsCertificates>,
+) -> RedisResult<ConnectionInfo> {
+    let info =
+        address(tls, host, *port).into_connection_info()?.set_redis_settings(login).set_tcp_settings(tcp());
     match certificates {
         Some(certificates) => {
             Ok(Client::build_with_tls(info, certificates.clone())?.get_connection_info().clone())

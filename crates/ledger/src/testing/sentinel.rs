@@ -14,6 +14,8 @@ use super::{
 
 /// The name under which the sentinels know the two servers.
 const SERVICE: &str = "main";
+/// Who the sentinels and the replica are at a master, name and password, so that [`RedisSentinel::split`] can turn them away.
+const WATCHER: &str = "watcher";
 
 /// Two servers, one the other's replica, and sentinels. Ends when dropped.
 pub struct RedisSentinel {
@@ -44,6 +46,7 @@ impl Sentinel {
         };
         let config = format!(
             "bind 127.0.0.1\n{listens}sentinel monitor {SERVICE} 127.0.0.1 {} {quorum}\n\
+             sentinel auth-user {SERVICE} {WATCHER}\nsentinel auth-pass {SERVICE} {WATCHER}\n\
              sentinel down-after-milliseconds {SERVICE} 500\nsentinel failover-timeout {SERVICE} 2000\n",
             master.port()
         );
@@ -54,10 +57,14 @@ impl Sentinel {
     }
 
     fn ask(&self, words: &[&str]) -> RedisResult<Value> {
+        self.command("SENTINEL", words)
+    }
+
+    fn command(&self, name: &str, words: &[&str]) -> RedisResult<Value> {
         let certificates = self.certificates.as_deref();
         let info = local(self.port, certificates.is_some()).into_connection_info()?;
         let mut connection = client(info, certificates)?.get_connection()?;
-        redis::cmd("SENTINEL").arg(words).query(&mut connection)
+        redis::cmd(name).arg(words).query(&mut connection)
     }
 
     /// Whether it knows the replica, and so many other sentinels.
@@ -86,8 +93,11 @@ impl RedisSentinel {
 
     /// The same with both servers set up so; with TLS, if they have it.
     pub fn start_as(setup: &ServerSetup, sentinels: usize) -> Self {
+        let setup = setup.clone().args(&format!(
+            "--user {WATCHER} on >{WATCHER} ~* &* +@all --masteruser {WATCHER} --masterauth {WATCHER}"
+        ));
         let master = setup.clone().start();
-        let replica = setup.clone().replica_of(&master).start();
+        let replica = setup.replica_of(&master).start();
         let sentinels: Vec<_> = (0..sentinels).map(|_| Sentinel::start(&master, sentinels / 2 + 1)).collect();
         for sentinel in &sentinels {
             wait_for("a sentinel that knows all", || sentinel.knows(sentinels.len() - 1));
@@ -95,12 +105,14 @@ impl RedisSentinel {
         Self { servers: [master, replica], sentinels }
     }
 
-    /// Its address: all sentinels.
+    /// Its address: all sentinels, and the servers' user where they have one.
     pub fn url(&self) -> String {
         let sentinels: Vec<_> =
             self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
         let scheme = if self.servers[0].setup.certificates.is_some() { "rediss" } else { "redis" };
-        format!("{scheme}+sentinel://{}/{SERVICE}", sentinels.join(","))
+        let login = self.servers[0].setup.login.as_ref();
+        let login = login.map(|(user, password)| format!("{user}:{password}@")).unwrap_or_default();
+        format!("{scheme}+sentinel://{login}{}/{SERVICE}", sentinels.join(","))
     }
 
     /// Both servers, in the order in which they were started: the first is the master unless there was a failover.
@@ -132,6 +144,23 @@ impl RedisSentinel {
             let written = now.try_command(&["SET", "failover", "1"]);
             if now.port() != before && written.is_ok() { Ok(()) } else { Err((before, written)) }
         });
+    }
+
+    /// Cuts the server that was started first off from its replica and the sentinels, and from nobody else: it stays a master when
+    /// they have promoted the other one. Only where the servers have a user: everybody else is let in as nobody.
+    pub fn split(&self) {
+        let [master, _] = &self.servers;
+        assert!(master.setup.login.is_some(), "who is turned away comes back as nobody, and is let in");
+        master.command(&["ACL", "SETUSER", WATCHER, "off"]);
+        master.command(&["CLIENT", "KILL", "USER", WATCHER]);
+    }
+
+    /// Runs a command at every sentinel, and panics if it fails.
+    pub fn command_sentinels(&self, words: &[&str]) {
+        let (name, args) = words.split_first().expect("a command has a name");
+        for sentinel in &self.sentinels {
+            sentinel.command(name, args).expect("a sentinel does as it is told");
+        }
     }
 
     fn ask(&self, words: &[&str]) -> RedisResult<Value> {

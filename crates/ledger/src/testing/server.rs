@@ -23,7 +23,7 @@ use super::{
 pub struct ServerSetup {
     program: Option<PathBuf>,
     args: Vec<String>,
-    login: Option<(String, String)>,
+    pub(super) login: Option<(String, String)>,
     pub(super) certificates: Option<Arc<Certificates>>,
 }
 

@@ -179,3 +179,31 @@ async fn the_rights_of_the_file_are_enough_behind_sentinels() {
     let result = everything(of_master(sentinel.url())).await;
     assert!(result.is_err() || is_denied(master, OF_SENTINELS).await, "all works without {OF_SENTINELS}");
 }
+
+/// What `deploy/README.md` tells to type at each sentinel, with a password of this test's.
+fn at_sentinels() -> Vec<String> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("$ redis-cli -p 26379 "));
+    let words = line.expect("a line for the sentinels").replace('\'', "").replace("PASSWORD", "hunter2");
+    words.split_whitespace().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_documented_user_of_the_sentinels_has_all_rights_that_are_needed_there_and_no_more() {
+    let sentinel = RedisSentinel::start_with(3);
+    let mut words = at_sentinels();
+    let at = |password: &str| RedisConfig {
+        sentinel_user: Some("bursar".into()),
+        sentinel_password: Some(password.into()),
+        ..hasty(sentinel.url())
+    };
+    sentinel.command_sentinels(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(everything(at("hunter2")).await, Ok(()));
+    assert!(everything(at("hunter3")).await.is_err());
+    let right = words.pop();
+    assert_eq!(right.as_deref(), Some("+sentinel|masters"));
+    words.insert(3, "reset".to_owned());
+    sentinel.command_sentinels(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(everything(at("hunter2")).await.is_err());
+}

@@ -8,6 +8,7 @@ mod certificates;
 mod eviction;
 mod failures;
 mod security;
+mod stub;
 mod topologies;
 
 use std::{

@@ -1,12 +1,14 @@
 //! Sentinels and clusters.
 
+use std::time::Duration;
+
 use bursar_ledger::{
-    RedisHost, Reply, ScriptHost as _,
-    testing::{RedisCluster, RedisSentinel},
+    RedisConfig, RedisHost, Reply, ScriptHost as _,
+    testing::{RedisCluster, RedisSentinel, RedisServer},
 };
 use futures_util::future::join_all;
 
-use super::{connect, count, eventually, hasty, unavailable};
+use super::{connect, count, eventually, hasty, stub::Stub, timed, unavailable};
 
 #[tokio::test]
 async fn sentinels_lead_to_the_master_and_to_the_next_one() {
@@ -31,6 +33,99 @@ async fn a_dead_sentinel_in_front_does_not_matter_and_an_unknown_service_is_name
     let host = RedisHost::connect(hasty(sentinel.url().replace("/main", "/other"))).unwrap();
     let cause = unavailable(count(&host, "k").await);
     assert!(cause.contains("sentinel"), "{cause}");
+}
+
+/// How often something has connected to it, the question itself included.
+fn connections(server: &RedisServer) -> u64 {
+    let redis::Value::BulkString(stats) = server.command(&["INFO", "stats"]) else { panic!("no stats") };
+    let stats = String::from_utf8(stats).unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+    line.unwrap().parse().unwrap()
+}
+
+/// Waits until the server that was started second is a master.
+async fn promoted(sentinel: &RedisSentinel) {
+    eventually("another master", || async { sentinel.servers()[1].is_master() }).await;
+}
+
+/// The longest until all have moved to a master: two looks, and what a busy machine adds.
+const MOVED: Duration = Duration::from_secs(6);
+
+#[tokio::test]
+async fn a_master_that_is_deposed_and_was_not_told_is_left_and_so_are_its_announcements() {
+    let sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
+    // One connection, made before.
+    let host = RedisHost::connect(RedisConfig { drivers: 1, ..RedisConfig::at(sentinel.url()) }).unwrap();
+    assert_eq!(count(&host, "k").await, Ok(Reply::Int(1)));
+    let mut listening = host.listening();
+    listening.wait_for(|heard| *heard).await.unwrap();
+    sentinel.split();
+    promoted(&sentinel).await;
+    let [old, new] = sentinel.servers();
+    assert!(old.is_master() && count(&host, "k").await.is_ok());
+    let counts_there = || async {
+        let _ = count(&host, "moved").await;
+        new.command(&["EXISTS", "moved"]) == redis::Value::Int(1)
+    };
+    let (took, ()) = timed(eventually("the new master to be used", counts_there)).await;
+    assert!(took < MOVED, "{took:?}");
+    eventually("announcements to be heard there", || async {
+        new.command(&["PUBLISH", "bursar:announce", "x"]) == redis::Value::Int(1)
+    })
+    .await;
+    assert!(old.is_master(), "it was told, and this shows nothing");
+    assert_eq!(host.ready().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_master_that_refuses_for_want_of_replicas_is_left_when_another_is_promoted() {
+    let sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
+    let [old, new] = sentinel.servers();
+    old.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let host = RedisHost::connect(hasty(sentinel.url())).unwrap();
+    assert_eq!(count(&host, "k").await, Ok(Reply::Int(1)));
+    sentinel.split();
+    let cause = unavailable(count(&host, "k").await);
+    assert!(cause.contains("NOREPLICAS"), "{cause}");
+    promoted(&sentinel).await;
+    let counts = || async { count(&host, "k").await.is_ok() };
+    let (took, ()) = timed(eventually("the new master to be used", counts)).await;
+    assert!(took < MOVED, "{took:?}");
+    assert_eq!(new.command(&["EXISTS", "k"]), redis::Value::Int(1));
+    assert_eq!(host.ready().await, Ok(()));
+    assert!(old.is_master() && old.try_command(&["SET", "k", "v"]).is_err());
+}
+
+#[tokio::test]
+async fn a_master_that_refuses_for_want_of_replicas_and_is_the_only_one_is_kept() {
+    let sentinel = RedisSentinel::start();
+    let host = RedisHost::connect(hasty(sentinel.url())).unwrap();
+    assert_eq!(count(&host, "k").await, Ok(Reply::Int(1)));
+    let master = sentinel.master();
+    master.command(&["CONFIG", "SET", "min-replicas-to-write", "2"]);
+    let before = connections(master);
+    for _ in 0..30 {
+        let cause = unavailable(count(&host, "k").await);
+        assert!(cause.contains("NOREPLICAS"), "{cause}");
+    }
+    // The first look and this question connect; the calls, each tried thrice, do not.
+    assert!(connections(master) - before < 10, "{}", connections(master) - before);
+    master.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    assert_eq!(count(&host, "k").await, Ok(Reply::Int(2)));
+}
+
+#[tokio::test]
+async fn a_cluster_is_looked_at_anew_when_a_master_may_be_deposed() {
+    for refusal in ["NOREPLICAS Not enough good replicas to write.", "CLUSTERDOWN The cluster is down"] {
+        let cluster = Stub::start(refusal).await;
+        let host = RedisHost::connect(hasty(cluster.url())).unwrap();
+        assert_eq!(count(&host, "k").await, Ok(Reply::Int(1)), "{refusal}");
+        cluster.depose();
+        let cause = unavailable(count(&host, "k").await);
+        assert!(cause.contains(refusal.split_once(' ').unwrap().0), "{cause}");
+        eventually("the new master to be used", || async { count(&host, "k").await == Ok(Reply::Int(2)) })
+            .await;
+    }
 }
 
 #[tokio::test]
