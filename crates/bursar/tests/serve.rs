@@ -2,9 +2,14 @@
 
 mod support;
 
-use std::{fs, process::Stdio, thread};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+    thread,
+};
 
-use support::{Server, json, stderr, text, until};
+use support::{Server, bursar, json, stderr, text, until};
 
 #[test]
 fn with_nothing_configured_a_permit_is_acquired_settled_and_counted() {
@@ -50,6 +55,31 @@ fn with_nothing_configured_a_permit_is_acquired_settled_and_counted() {
     assert_eq!(server.page("/readyz").0, 200);
     let (status, metrics) = server.page("/metrics");
     assert!(status == 200 && metrics.contains("bursar_"), "{metrics}");
+}
+
+#[test]
+fn a_fleet_is_spread_evenly_over_the_servers_that_are_named() {
+    let servers: Vec<_> = (0..4).map(|_| Server::start(&[])).collect();
+    let mut upstream = bursar(["upstream", "--scale", "100", "--listen", "127.0.0.1:0", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(upstream.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let place: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let url = format!("http://{}", place["listen"].as_str().unwrap());
+    let named: Vec<_> = servers.iter().map(|server| format!("http://{}", server.grpc)).collect();
+    let fleet = ["fleet", "--workers", "8", "--for", "2s", "--scale", "100", "--json", "--upstream", &url];
+    let ran = bursar(fleet.into_iter().chain(["--server", &named.join(",")])).output().unwrap();
+    let _ = upstream.kill();
+    let _ = upstream.wait();
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let asked = servers.iter().map(|server| {
+        let (_, metrics) = server.page("/metrics");
+        let of = |line: &str| line.starts_with("bursar_permits_granted_total{") && !line.ends_with(" 0");
+        metrics.lines().any(of)
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [true; 4]);
 }
 
 #[test]

@@ -19,8 +19,9 @@ use crate::{
 
 /// Run a fleet of workers that share one token against an upstream, and tell what the upstream counted.
 ///
-/// The workers are spread evenly over the replicas named by --server. The share is over the windows that lay wholly in
-/// the run, so let it last two windows at least.
+/// The workers are spread evenly over the endpoints named by --server; those of an endpoint share a client, which asks one
+/// replica as long as that answers. The share is over the windows that lay wholly in the run, so let it last two windows at
+/// least.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -72,6 +73,15 @@ fn fleet(args: &Args, workers: usize, token: &str) -> FleetConfig {
     FleetConfig { budget: args.budget.clone(), seed: args.seed, ..config }
 }
 
+/// The same, for a client that begins with this endpoint and goes on with those after it.
+fn beginning_with(base: &ClientConfig, index: usize) -> ClientConfig {
+    let mut config = base.clone();
+    config.endpoints.rotate_left(index);
+    // A lone name's addresses are chosen at random, and followed.
+    config.in_order = config.endpoints.len() > 1;
+    config
+}
+
 /// Runs the workers until `stop`, some on each replica.
 async fn call(
     args: &Args,
@@ -95,9 +105,7 @@ async fn call(
         if workers == 0 {
             continue;
         }
-        let mut config = ClientConfig { endpoints: base.endpoints.clone(), ..base.clone() };
-        config.endpoints.swap(0, index);
-        let client = Client::lazy(config).map_err(Failure::of)?;
+        let client = Client::lazy(beginning_with(&base, index)).map_err(Failure::of)?;
         let mut config = fleet(args, workers, token);
         config.seed = args.seed.wrapping_add(index as u64);
         let (url, counters, stop) = (args.upstream.clone(), counters.clone(), stop.clone());
