@@ -18,6 +18,10 @@
 //! - Broken connections are opened again, with jittered back-off; what is tried again carries the same request id, and
 //!   is granted once.
 //! - A name with several addresses is several replicas, as a list of them is; it is followed as it changes.
+//! - **Balancing is between clients, not within one.** Each client begins with a random replica, so that many clients spread
+//!   evenly, and keeps to it: what a client asks at once then arrives together, and Bursar folds it into few calls of the
+//!   store. It leaves a replica that fails, does not answer, is draining, or is no longer among the addresses. A process that
+//!   alone is too much for one replica makes several clients, and gives each a part of its workers.
 //! - [`Permit::settle_and_acquire`] makes a steady worker's settlement and next acquire one call.
 
 mod acquire;
