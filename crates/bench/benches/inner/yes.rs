@@ -34,6 +34,7 @@ impl Ledger for Yes {
             decisions: commit.acquires.iter().map(|group| decide(group.count)).collect(),
             paused_ms: vec![0; commit.settles.len()],
             limits: vec![(1_000_000, 0, 0); self.0.limits.len()],
+            found: vec![None; commit.looks.len()],
         })
     }
 
