@@ -21,6 +21,7 @@ mod pauses;
 mod rules;
 mod rules_deciding;
 mod rules_declared;
+mod rules_ends;
 mod rules_fair;
 mod rules_fair_bounds;
 mod rules_kinds;

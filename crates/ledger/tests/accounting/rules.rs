@@ -96,6 +96,23 @@ fn after_three_probes_without_a_reading_the_declaration_is_believed() {
 }
 
 #[test]
+fn probes_that_are_never_answered_are_probes_without_a_reading() {
+    let mut limit = minute(100);
+    limit.readings = true;
+    let mut bench = Bench::new(&budget(vec![limit]));
+    for _ in 0..3 {
+        assert_eq!(bench.ask().1.granted, 1);
+        let refusal = bench.ask().1.refusal.unwrap();
+        assert_eq!(refusal.reason, Reason::Probing);
+        bench.now += 10_001;
+    }
+    // Once more, for it is the next that finds the third unanswered.
+    assert_eq!(bench.ask().1.granted, 1);
+    let group = bench.acquire(99, 1, 60_000);
+    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 96);
+}
+
+#[test]
 fn in_a_sliding_window_foreign_use_is_charged_and_told() {
     let mut bench = Bench::new(&budget(vec![minute(10)]));
     let (lease, _) = bench.ask();
@@ -392,4 +409,17 @@ fn every_operation_is_announced_for_its_budget() {
             EventKind::Deleted,
         ]
     );
+}
+
+#[test]
+fn what_others_use_is_forecast_until_an_answers_time_from_now() {
+    let mut bench = Bench::new(&budget(vec![minute(1000)]));
+    let (lease, _) = bench.ask();
+    bench.now += 2000;
+    // Others used 375, in a sixteenth of the window at the least: 100 a second.
+    let group = SettleGroup { readings: vec![reading(624, 30_000)], ..settle(lease, SettleKind::Accepted) };
+    bench.commit(vec![group], Vec::new());
+    // Four seconds of theirs since it was granted and until the next may be counted, and as much as that may deviate.
+    assert_eq!(bench.stored().snapshot.limits[0].reserved, 400 + 80);
+    assert_eq!(available(&mut bench), 624 - 480);
 }

@@ -25,6 +25,15 @@ fn a_slot_lingers_after_its_answer_and_no_longer() {
 }
 
 #[test]
+fn the_slot_of_a_call_of_which_nothing_was_heard_lingers_as_well() {
+    let mut bench = bench(slots(1, 1000));
+    let lease = bench.take(1);
+    bench.settled(lost(lease));
+    let wait = bench.refused_until_exactly(Reason::ConcurrencyExhausted);
+    assert!((1001..1001 + 32).contains(&wait), "rounded up to a slot: {wait}");
+}
+
+#[test]
 fn a_slot_that_was_not_used_does_not_linger() {
     let mut bench = bench(slots(1, 1000));
     let lease = bench.take(1);

@@ -1,5 +1,7 @@
 //! Single rules of a state that was lost, beyond what `lost` tells as a story.
 
+use std::time::Duration;
+
 use bursar_quota::{
     BudgetSpec, Cap, Commit, CountedAt, LimitSpec, PauseOrder, Reason, RenewGroup, Renewal, Scope,
     SettleGroup, SettleKind, Settled,
@@ -242,4 +244,66 @@ fn a_permit_that_was_forgotten_is_not_renewed() {
     let renews = vec![RenewGroup { lease, index: 0, ttl_ms: 300_000 }];
     let reply = bench.send(Commit { renews, ..bench.empty() });
     assert_eq!(reply.renewed, [Renewal::Unknown]);
+}
+
+#[test]
+fn of_calls_at_once_what_others_granted_lasts_as_long_as_is_usual() {
+    let (mut bench, spec) = remembering(slots(5, 0));
+    let short = bench.acquire(1, 1, 10_000);
+    assert_eq!(bench.commit(Vec::new(), vec![short]).decisions[0].granted, 1);
+    bench.now += 1000;
+    bench.come_back(None, &spec);
+    // Ten seconds were the longest that it was told of; of other replicas' permits it was told nothing.
+    let refusal = bench.try_take(1).1.refusal.unwrap();
+    assert_eq!(refusal.retry_after, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn of_calls_at_once_the_longest_of_another_life_is_waited_for_as_well() {
+    let (mut bench, spec) = remembering(slots(5, 0));
+    bench.take(1);
+    let (witness, told) = (bench.witness.clone(), bench.told.clone());
+    bench.now += 1000;
+    bench.come_back(None, &spec);
+    // Somebody who remembers nothing has begun anew.
+    (bench.witness, bench.told) = Default::default();
+    let long = bench.acquire(5, 1, 300_000);
+    assert_eq!(bench.commit(Vec::new(), vec![long]).decisions[0].granted, 5);
+    (bench.witness, bench.told) = (witness, told);
+    let refusal = bench.try_take(1).1.refusal.unwrap();
+    assert_eq!(refusal.retry_after, Some(Duration::from_millis(300_001)));
+}
+
+#[test]
+fn of_calls_at_once_the_longest_is_waited_for_though_shorter_ones_were_granted_since() {
+    let (mut bench, spec) = remembering(slots(5, 0));
+    for ttl in [300_000, 10_000] {
+        let group = bench.acquire(1, 1, ttl);
+        assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
+    }
+    bench.come_back(None, &spec);
+    let refusal = bench.try_take(1).1.refusal.unwrap();
+    assert_eq!(refusal.retry_after, Some(Duration::from_millis(300_001)));
+}
+
+#[test]
+fn a_back_off_goes_on_doubling_though_its_pause_is_remembered_by_a_replica() {
+    let (mut bench, spec) = remembering(minute(10));
+    let refused = |bench: &mut Bench, retry_after_ms| {
+        let lease = bench.take(1);
+        let pause = Some(PauseOrder { scope: Scope::Budget, retry_after_ms });
+        let group = SettleGroup { pause, ..settle(lease, SettleKind::Refused { counted: false }) };
+        bench.commit(vec![group], Vec::new()).paused_ms[0]
+    };
+    for expected in [500, 1000, 2000] {
+        assert_eq!(refused(&mut bench, None), expected, "half of what it may be, by its jitter");
+        bench.now += expected + 1;
+    }
+    let older = bench.copy();
+    refused(&mut bench, Some(30_000));
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    assert_eq!(bench.try_take(1).1.refusal.unwrap().reason, Reason::PausedByUpstream);
+    bench.now += 66_000;
+    assert_eq!(refused(&mut bench, None), 4000);
 }

@@ -98,6 +98,55 @@ fn others_use_explains_one_refusal_a_window_where_nothing_is_proven() {
     assert_eq!(refused_at(61_000), "paced", "and another, within a window");
 }
 
+#[test]
+fn a_refusal_of_a_probe_takes_no_limit_down() {
+    let mut bench = bench(LimitSpec { readings: true, ..minute(100) });
+    // Nothing is known of what was used before: not even that it refuses with something left.
+    for _ in 0..3 {
+        let lease = bench.take(1);
+        bench.now += 10;
+        refused(&mut bench, lease);
+    }
+    assert_eq!((rung(&mut bench), bench.try_take(5).1.granted), ("sliding".to_owned(), 5));
+}
+
+#[test]
+fn a_refusal_while_it_is_not_known_what_was_lost_takes_no_limit_down() {
+    let spec = budget(vec![LimitSpec { readings: true, ..minute(10) }]);
+    let mut bench = Bench::new(&spec);
+    bench.remembers = true;
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(9, None)));
+    bench.take(3);
+    bench.come_back(None, &spec);
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    bench.now += 5002;
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(5, None)));
+    // What others use cannot be told from what was forgotten.
+    let lease = bench.take(1);
+    let reading = says(0, None);
+    bench.settled(SettleGroup {
+        readings: vec![reading],
+        ..settle(lease, SettleKind::Refused { counted: true })
+    });
+    assert_eq!(rung(&mut bench), "sliding");
+    bench.now += 66_000;
+    assert_eq!(bench.try_take(10).1.granted, 10);
+}
+
+#[test]
+fn a_refusal_that_is_told_when_its_call_weighs_no_more_takes_no_limit_down() {
+    let mut bench = bench(minute(10));
+    let lease = bench.take(1);
+    bench.now += 66_000;
+    bench.settled(SettleGroup {
+        readings: vec![says(0, None)],
+        ..settle(lease, SettleKind::Refused { counted: true })
+    });
+    assert_eq!((rung(&mut bench), bench.try_take(10).1.granted), ("sliding".to_owned(), 10));
+}
+
 /// Half of a hundred calls are refused though something is left, and soon after one more.
 fn struck(limits: Vec<LimitSpec>) -> Bench {
     let costs = vec![1; limits.len()];
