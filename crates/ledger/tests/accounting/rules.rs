@@ -423,3 +423,23 @@ fn what_others_use_is_forecast_until_an_answers_time_from_now() {
     assert_eq!(bench.stored().snapshot.limits[0].reserved, 400 + 80);
     assert_eq!(available(&mut bench), 624 - 480);
 }
+
+#[test]
+fn others_who_pause_are_expected_as_fast_as_they_were() {
+    let mut bench = Bench::new(&budget(vec![minute(1000)]));
+    let heard = |bench: &mut Bench, remaining| {
+        let (lease, _) = bench.ask();
+        let readings = vec![reading(remaining, 30_000)];
+        bench.commit(vec![SettleGroup { readings, ..settle(lease, SettleKind::Accepted) }], Vec::new());
+    };
+    heard(&mut bench, 599);
+    bench.now += 60_000;
+    bench.commit(Vec::new(), Vec::new());
+    // Of the 400 a window that they used half is expected; since then they used one, in half a minute.
+    bench.now += 31_000;
+    heard(&mut bench, 998);
+    bench.now += 7500;
+    let limit = bench.stored().snapshot.limits.remove(0);
+    assert_eq!((limit.foreign_per_window, limit.reserved), (200, 25 + 20));
+    assert_eq!(limit.available, 998 - 45);
+}

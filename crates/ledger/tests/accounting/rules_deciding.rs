@@ -8,7 +8,7 @@ use bursar_quota::{
 };
 
 use crate::{
-    bench::{Bench, budget, minute, settle},
+    bench::{Bench, START, budget, minute, settle},
     words::{aligned, all_of, lost, names, read, says, slots},
 };
 
@@ -186,6 +186,23 @@ fn who_waits_for_one_limit_holds_back_nobody_in_another() {
 }
 
 #[test]
+fn who_can_never_go_holds_back_nobody() {
+    let mut other = minute(5);
+    other.name = LimitName::new("other").unwrap();
+    let mut bench = Bench::new(&budget(vec![minute(2), other]));
+    let mut first = bench.acquire(1, 1, 60_000);
+    first.costs = vec![0, 3];
+    let mut last = bench.acquire(1, 1, 60_000);
+    last.costs = vec![0, 2];
+    let mut never = bench.acquire(1, 1, 60_000);
+    never.costs = vec![3, 4];
+    // Of the other limit two are left.
+    let decisions = bench.commit(Vec::new(), vec![first, never, last]).decisions;
+    assert_eq!(decisions[1].refusal.as_ref().unwrap().reason, Reason::CostAboveCapacity);
+    assert_eq!(decisions.iter().map(|d| d.granted).collect::<Vec<_>>(), [1, 0, 1]);
+}
+
+#[test]
 fn a_grant_in_the_same_commit_is_seen_by_who_is_refused_after_it() {
     let mut bench = bench(minute(3));
     bench.take(1);
@@ -250,6 +267,19 @@ fn a_request_that_is_repeated_when_there_is_room_is_told_to_ask_anew() {
     let refusal = decisions[0].refusal.as_ref().unwrap();
     assert_eq!((decisions[0].granted, refusal.retry_after), (1, Some(Duration::ZERO)));
     assert_eq!(decisions[1].granted, 0, "what it can have at once is not for who comes behind it");
+}
+
+#[test]
+fn a_commit_that_is_sent_again_is_told_what_is_left_of_its_times() {
+    let mut bench = bench(minute(2));
+    let group = bench.acquire(1, 1, 60_000);
+    for later in [0, 0, 2000, 8000, 60_000] {
+        bench.now += later;
+        let since = bench.now - START;
+        let decision = bench.commit(Vec::new(), vec![group.clone()]).decisions.remove(0);
+        let left = (5000_u64.saturating_sub(since), 60_000_u64.saturating_sub(since));
+        assert_eq!((decision.granted, (decision.send_within_ms, decision.deadline_ms)), (1, left));
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Single rules of ends that pass unseen, move, or are told too vaguely.
 
-use bursar_quota::{LimitReading, LimitSpec, SettleGroup};
+use bursar_quota::{LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
 
 use crate::{
-    bench::{Bench, START, budget, minute},
+    bench::{Bench, START, budget, minute, settle},
     words::{aligned, all_of, lost, read, rung, says, until},
 };
 
@@ -67,6 +67,19 @@ fn what_a_window_that_is_perhaps_over_had_used_is_not_taken_for_others_use() {
     assert_eq!(bench.try_take(11).1.granted, 10, "nothing is kept for anybody");
 }
 
+#[test]
+fn what_others_have_used_up_is_left_alone_until_its_end() {
+    let mut bench = proven(aligned(10));
+    call(&mut bench, says(0, Some((30_000, 30_000))));
+    assert_eq!(bench.refused_until_exactly(Reason::QuotaExhausted), 30_001);
+    // Where nobody else was seen, what settled blind may have been counted: one goes and reads.
+    let mut bench = proven(aligned(10));
+    let (first, blind) = (bench.take(1), bench.take(5));
+    bench.settled(all_of(5, lost(blind)));
+    bench.settled(read(first, says(4, Some((30_000, 30_000)))));
+    assert_eq!((bench.try_take(2).1.granted, bench.try_take(1).1.granted), (1, 0));
+}
+
 // === ends that turn out to be none ===
 
 #[test]
@@ -96,6 +109,21 @@ fn a_lost_call_weighs_beyond_an_end_that_is_doubted() {
     let reading = until(&bench, 3, 7000);
     call(&mut bench, reading);
     assert_eq!(bench.try_take(8).1.granted, 3);
+}
+
+#[test]
+fn what_an_end_that_was_none_gave_back_long_ago_does_not_weigh_again() {
+    let mut bench = unproven(aligned(8));
+    for remaining in [7, 6, 5, 4] {
+        call(&mut bench, says(remaining, Some((2000, 2000))));
+    }
+    bench.now = START + 100_000;
+    let reading = until(&bench, 7, 130_000);
+    call(&mut bench, reading);
+    bench.now = START + 101_000;
+    let reading = until(&bench, 6, 135_000);
+    call(&mut bench, reading);
+    assert_eq!((rung(&mut bench), bench.stand().paid, bench.available()), ("sliding".to_owned(), 2, 6));
 }
 
 // === ends that are when a bucket would be full ===
@@ -132,4 +160,20 @@ fn ends_told_vaguely_show_no_bucket() {
     assert_eq!(bench.available(), 64 - 40);
     // Within a sixteenth of the window they do.
     assert_eq!(rung(&mut ends_with_use(40, 1800, 1800)), "bucket");
+}
+
+#[test]
+fn a_refusal_ends_the_belief_in_a_bucket() {
+    let mut bench = ends_with_use(17, 1, 1);
+    let lease = bench.take(1);
+    bench.settled(settle(lease, SettleKind::Refused { counted: false }));
+    assert_eq!(rung(&mut bench), "sliding");
+    bench.now += 8000;
+    assert_eq!(bench.available(), 64 - 17);
+    // Nor is it learned again.
+    for used in 18..=40 {
+        let full = i64::try_from(used).unwrap() * 60_000 / 64;
+        call(&mut bench, says(64 - used, Some((full - 1, full + 1))));
+    }
+    assert_eq!(rung(&mut bench), "sliding");
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bursar_quota::{
-    BudgetSpec, Cap, Commit, CountedAt, LimitSpec, PauseOrder, Reason, RenewGroup, Renewal, Scope,
+    BudgetSpec, Cap, Commit, CountedAt, LimitKind, LimitSpec, PauseOrder, Reason, RenewGroup, Renewal, Scope,
     SettleGroup, SettleKind, Settled,
 };
 
 use crate::{
     bench::{Bench, budget, minute, settle},
-    words::{aligned, bucket, rate, read, says, slots},
+    words::{aligned, bucket, limit, rate, read, says, slots},
 };
 
 /// A bench whose replica remembers what it is told.
@@ -36,6 +36,22 @@ fn what_was_forgotten_is_not_taken_for_others_use() {
     bench.now += 6000;
     let probe = bench.take(1);
     bench.settled(read(probe, says(4, None)));
+    assert_eq!((bench.stand().foreign, bench.available()), (0, 4));
+}
+
+#[test]
+fn what_was_forgotten_is_not_taken_for_others_use_in_an_aligned_window_either() {
+    let (mut bench, spec) = remembering(reads(aligned(10)));
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(9, Some((30_000, 30_000)))));
+    bench.take(4);
+    bench.now += 1000;
+    bench.come_back(None, &spec);
+    bench.prove(&spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.now += 6000;
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(4, Some((23_000, 23_000)))));
     assert_eq!((bench.stand().foreign, bench.available()), (0, 4));
 }
 
@@ -306,4 +322,64 @@ fn a_back_off_goes_on_doubling_though_its_pause_is_remembered_by_a_replica() {
     assert_eq!(bench.try_take(1).1.refusal.unwrap().reason, Reason::PausedByUpstream);
     bench.now += 66_000;
     assert_eq!(refused(&mut bench, None), 4000);
+}
+
+#[test]
+fn of_two_losses_the_one_that_is_to_be_waited_for_longer_counts() {
+    let (mut bench, mut spec) = remembering(minute(10));
+    spec.send_within = Duration::from_secs(30);
+    bench.put(&spec);
+    bench.take(1);
+    bench.come_back(None, &spec);
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    spec.send_within = Duration::from_secs(5);
+    bench.put(&spec);
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    let refusal = bench.try_take(1).1.refusal.unwrap();
+    assert_eq!(refusal.retry_after, Some(Duration::from_millis(30_001 + 60_000)));
+}
+
+#[test]
+fn a_life_before_the_last_one_is_known_to_be_over() {
+    let (mut bench, spec) = remembering(minute(10));
+    bench.take(1);
+    let (witness, told) = (bench.witness.clone(), bench.told.clone());
+    bench.come_back(None, &spec);
+    bench.commit(Vec::new(), Vec::new());
+    // A second loss, of a part.
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.resume();
+    bench.take(1);
+    // Somebody who was told of neither.
+    (bench.witness, bench.told) = (witness, told);
+    bench.take(9);
+}
+
+#[test]
+fn more_than_can_be_forgotten_at_once_is_over_with_its_time() {
+    let kind = LimitKind::Window {
+        capacity: 10_000,
+        window: Duration::from_secs(1),
+        aligned: false,
+        on_clock: false,
+    };
+    let (mut bench, spec) =
+        remembering(LimitSpec { counted_at: CountedAt::Completion, ..limit("requests", kind) });
+    // 4,200 deadlines, a slot each.
+    for hundred in 0..42 {
+        let groups = (0..100).map(|i| bench.acquire(1, 1, 10_000 + 4 * (hundred * 100 + i))).collect();
+        bench.commit(Vec::new(), groups);
+    }
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    bench.now += 100_000;
+    bench.commit(Vec::new(), Vec::new());
+    assert_eq!(bench.available(), 10_000);
 }

@@ -99,6 +99,27 @@ fn others_use_explains_one_refusal_a_window_where_nothing_is_proven() {
 }
 
 #[test]
+fn others_use_explains_every_refusal_where_the_end_is_proven() {
+    let mut bench = Bench::new(&budget(vec![aligned(100)]));
+    let lease = bench.take(50);
+    let reading = until(&bench, 49, 50_000);
+    bench.settled(all_of(50, read(lease, reading)));
+    // Somebody else has used up this window just before its end, and then the next.
+    for (at, end) in [(45_000, 50_000), (52_000, 110_000)] {
+        bench.now = START + at;
+        let lease = bench.take(1);
+        let reading = until(&bench, 0, end);
+        bench.settled(SettleGroup {
+            readings: vec![reading],
+            ..settle(lease, SettleKind::Refused { counted: false })
+        });
+        assert_eq!(rung(&mut bench), "aligned");
+    }
+    bench.now = START + 110_001;
+    assert_eq!(bench.stand().paid, 0, "all is given back at its end");
+}
+
+#[test]
 fn a_refusal_of_a_probe_takes_no_limit_down() {
     let mut bench = bench(LimitSpec { readings: true, ..minute(100) });
     // Nothing is known of what was used before: not even that it refuses with something left.
@@ -173,6 +194,14 @@ fn struck(limits: Vec<LimitSpec>) -> Bench {
 #[test]
 fn many_refusals_of_one_event_and_soon_another_take_a_window_down() {
     assert_eq!(rung(&mut struck(vec![minute(100)])), "paced");
+}
+
+#[test]
+fn a_limit_that_is_paced_lets_the_next_one_out_when_its_time_has_come() {
+    let mut bench = struck(vec![minute(100)]);
+    // 97 % of 100 a minute, 10 ms after the last refusal.
+    let wait = bench.refused_until_exactly(Reason::QuotaExhausted);
+    assert!((608..=609).contains(&wait), "{wait}");
 }
 
 #[test]

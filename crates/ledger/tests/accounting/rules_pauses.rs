@@ -274,3 +274,35 @@ fn a_scope_beyond_the_limits_is_the_budget() {
     bench.settled(refused(lease, Scope::Limit(7), Some(5000)));
     assert_eq!(bench.stored().snapshot.pauses[0].scope, "budget");
 }
+
+#[test]
+fn who_settles_is_told_for_how_long_what_it_calls_is_paused() {
+    let cases = [
+        (Some(Scope::Budget), 5001),
+        (Some(Scope::Class(class("default"))), 5001),
+        (Some(Scope::Class(class("write"))), 0),
+        (Some(Scope::Limit(0)), 5001),
+        (Some(Scope::Limit(1)), 0),
+        // By the operator.
+        (None, 5001),
+    ];
+    for (scope, expected) in cases {
+        let mut writes = minute(1000);
+        writes.name = LimitName::new("writes").unwrap();
+        let mut bench = Bench::new(&budget(vec![minute(1000), writes]));
+        let groups = [bench.acquire(1, 1, 60_000), bench.acquire(1, 1, 60_000)].map(|mut group| {
+            group.costs = vec![1, 0];
+            group
+        });
+        let [first, second] = groups.each_ref().map(|group| group.lease);
+        bench.commit(Vec::new(), groups.to_vec());
+        if let Some(scope) = scope.clone() {
+            bench.settled(refused(first, scope, Some(5000)));
+        } else {
+            bench.told.pauses = vec![("operator".to_owned(), Some(bench.now + 5001))];
+            bench.recover();
+        }
+        let reply = bench.commit(vec![settle(second, SettleKind::Accepted)], Vec::new());
+        assert_eq!(reply.paused_ms, [expected], "{scope:?}");
+    }
+}

@@ -1,8 +1,8 @@
 //! Requests by id: each finds its own permit again, in whichever lease.
 
 use bursar_quota::{
-    AcquireGroup, Commit, Decision, LimitSpec, Place, ReplicaName, RequestTag, Requests, SettleGroup,
-    SettleKind, Settled,
+    AcquireGroup, Commit, Decision, LimitSpec, Place, RenewGroup, ReplicaName, RequestTag, Requests,
+    SettleGroup, SettleKind, Settled,
 };
 
 use crate::bench::{Bench, budget, minute, settle};
@@ -55,6 +55,22 @@ fn a_request_finds_its_permit_in_the_lease_of_others() {
     // Settled, it is still its permit.
     bench.settled(SettleGroup { indexes: vec![1], ..settle(first.lease, SettleKind::Accepted) });
     assert_eq!(claim(&mut bench, &first, 1).places, [Place::Here(1)]);
+}
+
+#[test]
+fn a_request_that_asks_again_is_told_what_is_left_of_its_times() {
+    let mut bench = bench(minute(10));
+    let group = asked(&mut bench, tags(0, 1));
+    one(&mut bench, group.clone());
+    bench.now += 2000;
+    let again = claim(&mut bench, &group, 0);
+    assert_eq!((again.send_within_ms, again.deadline_ms), (3000, 58_000));
+    let renews = vec![RenewGroup { lease: group.lease, index: 0, ttl_ms: 300_000 }];
+    bench.send(Commit { renews, ..bench.empty() });
+    bench.now += 1000;
+    let again = claim(&mut bench, &group, 0);
+    assert_eq!(again.send_within_ms, 2000);
+    assert!((298_000..=299_000).contains(&again.deadline_ms), "{again:?}");
 }
 
 #[test]

@@ -345,6 +345,21 @@ fn what_settles_blind_weighs_for_a_window_from_the_latest_moment_at_which_it_exe
 }
 
 #[test]
+fn what_settles_weighs_for_a_window_to_the_millisecond() {
+    // In whichever part of a slot.
+    for after in 0..240 {
+        for readings in [Vec::new(), vec![says(0, None)]] {
+            let mut bench = bench(minute(1));
+            bench.now += after;
+            let lease = bench.take(1);
+            bench.settled(SettleGroup { readings, ..settle(lease, SettleKind::Accepted) });
+            bench.now += 60_000;
+            assert_eq!(bench.available(), 0, "it may have executed later in its millisecond, {after}");
+        }
+    }
+}
+
+#[test]
 fn a_settlement_that_took_its_time_counts_from_when_the_answer_came() {
     let mut bench = bench(minute(1));
     let lease = bench.take(1);
