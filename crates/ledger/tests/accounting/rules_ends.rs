@@ -1,10 +1,10 @@
 //! Single rules of ends that pass unseen, move, or are told too vaguely.
 
-use bursar_quota::{LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
+use bursar_quota::{Cap, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
-    words::{aligned, all_of, lost, read, rung, says, until},
+    words::{aligned, all_of, lost, read, rung, says, until, window},
 };
 
 fn proven(limit: LimitSpec) -> Bench {
@@ -126,54 +126,166 @@ fn what_an_end_that_was_none_gave_back_long_ago_does_not_weigh_again() {
     assert_eq!((rung(&mut bench), bench.stand().paid, bench.available()), ("sliding".to_owned(), 2, 6));
 }
 
-// === ends that are when a bucket would be full ===
-
-/// Of 64 a minute so many calls are made at once; each answer names when a bucket would be full again, to so many ms before
-/// and after.
-fn ends_with_use(calls: u64, before: i64, after: i64) -> Bench {
-    let mut bench = unproven(minute(64));
-    for used in 1..=calls {
-        let full = i64::try_from(used).unwrap() * 60_000 / 64;
-        call(&mut bench, says(64 - used, Some((full - before, full + after))));
+#[test]
+fn a_limit_whose_end_turned_out_to_be_none_is_not_proven_by_what_was_seen_before() {
+    let mut bench = unproven(minute(8));
+    for remaining in [7, 6, 5, 4] {
+        let reading = until(&bench, remaining, 30_000);
+        call(&mut bench, reading);
     }
-    bench
-}
-
-#[test]
-fn ends_that_move_with_the_use_show_a_bucket_once_a_quarter_was_used() {
-    // Sixteen apart: seventeen calls.
-    let mut bench = ends_with_use(17, 1, 1);
-    assert_eq!(rung(&mut bench), "bucket");
-    bench.now += 8000;
-    assert_eq!(bench.available(), 64 - 17 + 8, "a little more than one a second");
-    let mut bench = ends_with_use(16, 1, 1);
-    assert_eq!(rung(&mut bench), "sliding", "a few may agree by chance");
-    bench.now += 8000;
-    assert_eq!(bench.available(), 64 - 16);
-}
-
-#[test]
-fn ends_told_vaguely_show_no_bucket() {
-    let mut bench = ends_with_use(40, 2000, 2000);
-    assert_eq!(rung(&mut bench), "sliding");
-    bench.now += 20_000;
-    assert_eq!(bench.available(), 64 - 40);
-    // Within a sixteenth of the window they do.
-    assert_eq!(rung(&mut ends_with_use(40, 1800, 1800)), "bucket");
-}
-
-#[test]
-fn a_refusal_ends_the_belief_in_a_bucket() {
-    let mut bench = ends_with_use(17, 1, 1);
-    let lease = bench.take(1);
-    bench.settled(settle(lease, SettleKind::Refused { counted: false }));
-    assert_eq!(rung(&mut bench), "sliding");
-    bench.now += 8000;
-    assert_eq!(bench.available(), 64 - 17);
-    // Nor is it learned again.
-    for used in 18..=40 {
-        let full = i64::try_from(used).unwrap() * 60_000 / 64;
-        call(&mut bench, says(64 - used, Some((full - 1, full + 1))));
+    for (at, remaining, end, expected) in [(30_001, 7, 90_000, "aligned"), (31_000, 6, 95_000, "sliding")] {
+        bench.now = START + at;
+        let reading = until(&bench, remaining, end);
+        call(&mut bench, reading);
+        assert_eq!(rung(&mut bench), expected);
     }
+    // When all that is over it reads as a bucket does.
+    bench.now = START + 96_000;
+    let lease = bench.take(4);
+    bench.settled(SettleGroup { indexes: vec![0], ..read(lease, says(7, Some((7500, 7500)))) });
+    bench.settled(SettleGroup { indexes: vec![1, 2, 3], ..settle(lease, SettleKind::Accepted) });
+    bench.now += 30_001;
+    call(&mut bench, says(7, Some((7500, 7500))));
     assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
+fn a_capped_tenant_holds_what_it_paid_for_a_window_though_its_end_was_none() {
+    let mut limit = aligned(8);
+    limit.caps = vec![Cap { tenant: None, amount: 2 }];
+    let mut bench = unproven(limit);
+    for (remaining, end) in [(7, 30_000), (6, 35_000)] {
+        let reading = until(&bench, remaining, end);
+        call(&mut bench, reading);
+    }
+    assert_eq!((rung(&mut bench), bench.stand().paid), ("sliding".to_owned(), 2));
+    bench.now += 61_000;
+    assert_eq!(bench.try_take(3).1.granted, 2);
+}
+
+#[test]
+fn a_limit_that_a_refusal_slides_follows_no_end_that_was_named_before() {
+    let mut bench = proven(aligned(3));
+    let [first, second, third] = [bench.take(1), bench.take(1), bench.take(1)];
+    bench.settled(read(first, says(2, Some((30_000, 30_000)))));
+    bench.settled(SettleGroup {
+        readings: vec![says(0, Some((30_000, 30_000)))],
+        ..settle(second, SettleKind::Refused { counted: true })
+    });
+    assert_eq!(rung(&mut bench), "sliding");
+    bench.settled(read(third, says(0, Some((30_000, 30_000)))));
+    bench.now += 30_002;
+    assert_eq!(bench.try_take(1).1.granted, 0, "one reading has named it since");
+}
+
+#[test]
+fn an_end_that_moves_on_before_it_is_reached_has_not_stayed_while_much_was_used() {
+    for (ends, expected) in [([30_000, 30_000, 30_000], "aligned"), ([20_000, 25_000, 30_000], "sliding")] {
+        let mut bench = unproven(minute(8));
+        for (remaining, end) in [7, 6, 5].into_iter().zip(ends) {
+            call(&mut bench, says(remaining, Some((end, end))));
+        }
+        bench.now = START + 30_002;
+        let reading = until(&bench, 7, 90_000);
+        call(&mut bench, reading);
+        assert_eq!(rung(&mut bench), expected, "{ends:?}");
+    }
+}
+
+#[test]
+fn an_end_too_vague_to_be_told_from_another_gives_no_turn() {
+    for (width, expected) in [(29_000, 1), (31_000, 0)] {
+        let mut bench = unproven(minute(2));
+        for remaining in [1, 0] {
+            call(&mut bench, says(remaining, Some((1000, 1000 + width))));
+        }
+        bench.now += 40_000;
+        assert_eq!(bench.try_take(1).1.granted, expected, "{width} ms wide");
+    }
+}
+
+#[test]
+fn an_end_that_may_be_the_one_that_passed_gives_no_second_turn() {
+    let mut bench = unproven(minute(4));
+    for remaining in [3, 2] {
+        call(&mut bench, says(remaining, Some((30_000, 30_000))));
+    }
+    bench.now = START + 30_002;
+    // Both tell the end that has passed, to some seconds.
+    let leases = [bench.take(1), bench.take(1)];
+    for lease in leases {
+        bench.settled(read(lease, says(0, Some((-500, 5000)))));
+    }
+    bench.now = START + 35_100;
+    assert_eq!(bench.try_take(1).1.granted, 0);
+}
+
+#[test]
+fn a_turn_waits_for_what_is_out() {
+    for (is_out, expected) in [(true, 0), (false, 1)] {
+        let mut bench = unproven(minute(3));
+        let [first, second, third] = [bench.take(1), bench.take(1), bench.take(1)];
+        for (lease, remaining) in [(first, 1), (second, 0)] {
+            bench.settled(read(lease, says(remaining, Some((30_000, 30_000)))));
+        }
+        bench.now += 30_002;
+        if !is_out {
+            bench.settled(settle(third, SettleKind::NotSent));
+        }
+        assert_eq!(bench.try_take(1).1.granted, expected, "out: {is_out}");
+    }
+}
+
+#[test]
+fn an_end_within_a_window_whose_end_is_known_slides_nothing() {
+    let mut bench = proven(aligned(10));
+    call(&mut bench, says(9, Some((2000, 2000))));
+    bench.now += 2002;
+    call(&mut bench, says(9, Some((60_000, 60_000))));
+    call(&mut bench, says(8, Some((20_000, 20_000))));
+    assert_eq!((rung(&mut bench), bench.available()), ("aligned".to_owned(), 8));
+    bench.now += 60_002;
+    assert_eq!(bench.try_take(10).1.granted, 10);
+}
+
+#[test]
+fn what_was_read_late_of_a_window_that_is_over_weighs_again_when_its_end_was_none() {
+    let mut bench = unproven(aligned(8));
+    call(&mut bench, says(7, Some((2000, 2000))));
+    let late = bench.take(1);
+    bench.now = START + 2002;
+    let reading = until(&bench, 7, 62_000);
+    call(&mut bench, reading);
+    bench.settled(SettleGroup { age_ms: 1500, ..read(late, says(6, Some((2000, 2000)))) });
+    assert_eq!(bench.stand().paid, 1, "it goes with its window");
+    bench.now = START + 3000;
+    let reading = until(&bench, 4, 67_000);
+    call(&mut bench, reading);
+    assert_eq!((rung(&mut bench), bench.stand().paid), ("sliding".to_owned(), 4));
+    assert_eq!(bench.try_take(8).1.granted, 4);
+}
+
+// === on a clock ===
+
+#[test]
+fn on_a_clock_an_end_that_passed_long_ago_tells_the_next_as_vaguely_as_clocks_drift() {
+    let mut bench = proven(window(8, true, true));
+    let late = bench.take(1);
+    bench.now += 640_000;
+    // Executed between 0 and 5 s; its window ended between 50 and 65 s, ten windows before the next.
+    bench.settled(read(late, says(7, Some((50_000, 50_000)))));
+    let (early, latest) = bench.stand().window_end_ms.unwrap();
+    assert_eq!((early, latest), (10_000 - 60, 25_001 + 60));
+}
+
+#[test]
+fn on_a_clock_what_contradicts_the_end_that_is_known_changes_nothing() {
+    let mut bench = proven(window(8, true, true));
+    let late = bench.take(1);
+    bench.now += 66_000;
+    call(&mut bench, says(7, Some((20_000, 20_000))));
+    let known = bench.stand().window_end_ms;
+    // Between 110 and 125 s, it says.
+    bench.settled(read(late, says(7, Some((50_000, 50_000)))));
+    assert_eq!(bench.stand().window_end_ms, known);
 }

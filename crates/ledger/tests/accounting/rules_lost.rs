@@ -8,7 +8,7 @@ use bursar_quota::{
 };
 
 use crate::{
-    bench::{Bench, budget, minute, settle},
+    bench::{Bench, START, budget, minute, settle},
     words::{aligned, bucket, limit, rate, read, says, slots},
 };
 
@@ -382,4 +382,57 @@ fn more_than_can_be_forgotten_at_once_is_over_with_its_time() {
     bench.now += 100_000;
     bench.commit(Vec::new(), Vec::new());
     assert_eq!(bench.available(), 10_000);
+}
+
+/// An aligned limit of which a store that came back older believes two paid until an end; what else was granted is lost.
+fn lost_with_two_paid(limit: LimitSpec) -> Bench {
+    let (mut bench, spec) = remembering(limit);
+    for remaining in [9, 8] {
+        let lease = bench.take(1);
+        bench.settled(read(lease, says(remaining, Some((30_000, 30_000)))));
+    }
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench
+}
+
+#[test]
+fn what_was_read_and_paid_before_a_loss_is_forgotten_with_the_rest() {
+    let caps = vec![Cap { tenant: None, amount: 2 }];
+    let mut bench = lost_with_two_paid(LimitSpec { caps, ..aligned(10) });
+    bench.now += 5002;
+    assert_eq!(bench.try_take(1).1.granted, 0, "a reading from before it leaves nothing");
+    bench.now += 60_000;
+    assert_eq!(bench.available(), 10);
+    assert_eq!(bench.try_take(3).1.granted, 2, "nor does its tenant hold anything");
+}
+
+#[test]
+fn after_a_loss_all_is_known_at_the_end_of_the_window_that_a_probe_read() {
+    let mut bench = lost_with_two_paid(reads(aligned(10)));
+    bench.now += 5002;
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(4, Some((20_000, 20_000)))));
+    bench.now += 20_001;
+    assert_eq!((bench.stand().recovering_ms, bench.try_take(10).1.granted), (None, 10));
+}
+
+#[test]
+fn what_an_end_gave_back_before_a_loss_lets_nobody_out() {
+    let (mut bench, spec) = remembering(minute(2));
+    for remaining in [1, 0] {
+        let lease = bench.take(1);
+        let left = 30_000 - i64::try_from(bench.now - START).unwrap();
+        bench.settled(read(lease, says(remaining, Some((left, left)))));
+    }
+    bench.now += 30_002;
+    bench.commit(Vec::new(), Vec::new());
+    let older = bench.copy();
+    bench.commit(Vec::new(), Vec::new());
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.now += 5002;
+    assert_eq!(bench.try_take(1).1.granted, 0);
 }
