@@ -226,6 +226,11 @@ fn a_tenants_reservation_is_kept_for_it_alone() {
     assert_eq!(ask(&mut bench, "other", Tier::Interactive, 1, 7), (0, Some(Reason::CostAboveCapacity)));
     assert_eq!(ask(&mut bench, "other", Tier::Interactive, 10, 1), (6, Some(Reason::Reserved)));
     assert_eq!(ask(&mut bench, "vip", Tier::Batch, 1, 4), (1, None));
+    // What it uses counts against it.
+    let reservations = vec![Reservation { party: Party::Tenant(tenant("vip")), amount: 4 }];
+    let mut bench = self::bench(LimitSpec { reservations, ..minute(10) });
+    assert_eq!(ask(&mut bench, "vip", Tier::Batch, 4, 1), (4, None));
+    assert_eq!(ask(&mut bench, "other", Tier::Batch, 6, 1), (6, None));
 }
 
 #[test]

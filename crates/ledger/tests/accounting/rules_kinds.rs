@@ -39,6 +39,9 @@ fn a_slot_that_was_not_used_does_not_linger() {
     let lease = bench.take(1);
     bench.settled(settle(lease, SettleKind::NotSent));
     assert_eq!(bench.available(), 1);
+    let lease = bench.take(1);
+    bench.settled(settle(lease, SettleKind::Refused { counted: false }));
+    assert_eq!(bench.available(), 1, "nor one whose call was refused");
 }
 
 #[test]

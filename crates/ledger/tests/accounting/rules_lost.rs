@@ -436,3 +436,49 @@ fn what_an_end_gave_back_before_a_loss_lets_nobody_out() {
     bench.now += 5002;
     assert_eq!(bench.try_take(1).1.granted, 0);
 }
+
+#[test]
+fn of_what_a_replica_remembers_of_pauses_only_what_goes_on_and_is_not_known_better_counts() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    bench.take(1);
+    let now = bench.now;
+    bench.told.pauses = vec![("budget".to_owned(), Some(now))];
+    bench.recover();
+    assert_eq!(bench.try_take(5).1.granted, 5, "that one is over, and needs no probe");
+    for till in [30_000, 5000] {
+        bench.told.pauses = vec![("operator".to_owned(), Some(now + till))];
+        bench.recover();
+    }
+    assert_eq!(bench.stored().snapshot.pauses[0].for_ms, Some(30_000));
+}
+
+#[test]
+fn what_a_probe_says_when_its_time_has_passed_is_not_taken_for_others_use() {
+    let (mut bench, spec) = remembering(reads(minute(10)));
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(9, None)));
+    bench.take(4);
+    bench.come_back(None, &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.now += 6000;
+    let probe = bench.take(1);
+    bench.now += 60_000;
+    assert_eq!(bench.stand().recovering_ms, None);
+    bench.settled(read(probe, says(4, None)));
+    assert_eq!(bench.stand().foreign, 0);
+}
+
+#[test]
+fn what_was_read_of_a_bucket_is_forgotten_with_the_rest() {
+    let (mut bench, spec) = remembering(bucket(10, 0.5));
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(9, None)));
+    let older = bench.copy();
+    bench.take(9);
+    bench.come_back(Some(&older), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.now += 5002;
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    bench.now += 2000;
+    assert_eq!(bench.try_take(2).1.granted, 1);
+}

@@ -1,6 +1,8 @@
 //! Single rules of refusals that the account cannot explain: what takes a limit down, how it is paced, and how it rises again.
 
-use bursar_quota::{LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
+use bursar_quota::{
+    CountedAt, LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind,
+};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
@@ -518,4 +520,40 @@ fn a_limit_by_another_name_begins_as_it_is_declared() {
     };
     bench.put(&budget(vec![LimitSpec::new(LimitName::new("hour").unwrap(), hour)]));
     assert_eq!(rung(&mut bench), "sliding");
+}
+
+#[test]
+fn a_refusal_of_what_is_counted_at_completion_counts_while_that_weighs() {
+    let mut bench = bench(LimitSpec { counted_at: CountedAt::Completion, ..minute(1) });
+    let lease = bench.take(1);
+    // It weighs for a window after its deadline.
+    bench.now += 100_000;
+    bench.settled(SettleGroup {
+        readings: vec![says(0, None)],
+        ..settle(lease, SettleKind::Refused { counted: true })
+    });
+    assert_eq!(rung(&mut bench), "paced");
+}
+
+#[test]
+fn a_refusal_is_put_down_to_what_it_names_and_else_to_the_first_window() {
+    for (named, expected) in [(true, ["sliding", "sliding"]), (false, ["paced", "sliding"])] {
+        let mut other = minute(1000);
+        other.name = LimitName::new("other").unwrap();
+        let mut bench = Bench::unproven(&budget(vec![minute(1000), other]));
+        for _ in 0..3 {
+            let mut group = bench.acquire(1, 1, 60_000);
+            group.costs = vec![1, 1];
+            let lease = group.lease;
+            assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
+            bench.now += 10;
+            // Others have used that one up.
+            let reading = LimitReading { limit: 1, ..says(0, None) };
+            let readings = if named { vec![reading] } else { Vec::new() };
+            bench.settled(SettleGroup { readings, ..settle(lease, SettleKind::Refused { counted: false }) });
+            bench.now += 70_000;
+        }
+        let rungs = bench.stored().snapshot.limits.into_iter().map(|limit| limit.rung);
+        assert_eq!(rungs.collect::<Vec<_>>(), expected, "named: {named}");
+    }
 }

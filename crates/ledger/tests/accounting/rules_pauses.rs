@@ -306,3 +306,31 @@ fn who_settles_is_told_for_how_long_what_it_calls_is_paused() {
         assert_eq!(reply.paused_ms, [expected], "{scope:?}");
     }
 }
+
+#[test]
+fn in_a_ramp_as_well_refusals_of_one_event_double_the_back_off_once() {
+    let (mut bench, probe, _) = probing();
+    bench.settled(settle(probe, SettleKind::Accepted));
+    bench.now += 500;
+    let leases = [bench.take(1), bench.take(1)];
+    bench.now += 1;
+    for lease in leases {
+        assert_eq!(bench.commit(vec![refused(lease, Scope::Budget, None)], Vec::new()).paused_ms, [500]);
+    }
+}
+
+#[test]
+fn a_back_off_is_some_time_whatever_its_jitter() {
+    let mut bench = bench();
+    let lease = bench.take(1);
+    let settles = vec![refused(lease, Scope::Budget, None)];
+    let reply = bench.send(bursar_quota::Commit { settles, jitter: 0.0, ..bench.empty() });
+    assert_eq!(reply.paused_ms, [1]);
+}
+
+#[test]
+fn what_a_permit_that_never_was_says_pauses_nothing() {
+    let mut bench = bench();
+    bench.commit(vec![refused(LeaseId(777), Scope::Budget, Some(5000))], Vec::new());
+    assert_eq!(reason(&mut bench), None);
+}
