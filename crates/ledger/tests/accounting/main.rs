@@ -28,6 +28,7 @@ mod rules_kinds;
 mod rules_ladder;
 mod rules_learned_bucket;
 mod rules_lost;
+mod rules_lost_again;
 mod rules_pacing;
 mod rules_pauses;
 mod rules_requests;

@@ -139,6 +139,7 @@ fn a_cap_counts_cost() {
     limit.caps = vec![Cap { tenant: None, amount: 5 }];
     let mut bench = bench(limit);
     assert_eq!(ask(&mut bench, "a", Tier::Standard, 3, 2), (2, Some(Reason::TenantCapped)));
+    assert_eq!(ask(&mut bench, "b", Tier::Standard, 1, 6), (0, Some(Reason::CostAboveCapacity)));
 }
 
 #[test]
@@ -229,8 +230,8 @@ fn a_tenants_reservation_is_kept_for_it_alone() {
     // What it uses counts against it.
     let reservations = vec![Reservation { party: Party::Tenant(tenant("vip")), amount: 4 }];
     let mut bench = self::bench(LimitSpec { reservations, ..minute(10) });
-    assert_eq!(ask(&mut bench, "vip", Tier::Batch, 4, 1), (4, None));
-    assert_eq!(ask(&mut bench, "other", Tier::Batch, 6, 1), (6, None));
+    assert_eq!(ask(&mut bench, "vip", Tier::Batch, 1, 7), (1, None));
+    assert_eq!(ask(&mut bench, "other", Tier::Batch, 3, 1), (3, None));
 }
 
 #[test]

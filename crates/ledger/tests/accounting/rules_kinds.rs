@@ -407,6 +407,16 @@ fn what_an_adaptive_call_did_not_use_is_given_back_and_what_it_overdrew_is_taken
 }
 
 #[test]
+fn what_an_adaptive_call_gives_back_gathers_no_more_than_a_burst() {
+    let mut bench = bench(rate(10.0, 1.0, 1000.0));
+    let lease = bench.take(1);
+    bench.now += 1000;
+    let two = bench.acquire(2, 1, 60_000);
+    let reply = bench.commit(vec![settle(lease, SettleKind::NotSent)], vec![two]);
+    assert_eq!(reply.decisions[0].granted, 1);
+}
+
+#[test]
 fn a_call_too_dear_to_gather_goes_when_all_has_gathered_one_at_a_time() {
     let mut bench = gathered();
     let group = bench.acquire(1, 100, 60_000);

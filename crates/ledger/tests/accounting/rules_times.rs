@@ -3,7 +3,7 @@
 use bursar_quota::{CountedAt, LimitSpec, Reason};
 
 use crate::{
-    bench::{Bench, START, budget},
+    bench::{Bench, START, budget, minute},
     words::{aligned, read, says},
 };
 
@@ -64,4 +64,32 @@ fn after_a_loss_the_end_of_the_window_that_a_probe_read_is_waited_for() {
     bench.now += 5002;
     one_read(&mut bench, 0);
     assert_eq!(bench.refused_until_exactly(Reason::QuotaExhausted), 30_001);
+}
+
+#[test]
+fn who_is_far_behind_is_told_a_windows_worth_a_window() {
+    let mut bench = proven(minute(2));
+    bench.take(2);
+    let groups: Vec<_> = (0..5).map(|_| bench.acquire(1, 1, 60_000)).collect();
+    let decisions = bench.commit(Vec::new(), groups).decisions;
+    let seconds = decisions.iter().map(|d| d.refusal.as_ref().unwrap().retry_after.unwrap().as_secs());
+    assert_eq!(seconds.collect::<Vec<_>>(), [65, 65, 125, 125, 185]);
+}
+
+#[test]
+fn where_one_reason_has_no_time_none_is_named() {
+    let mut bench = proven(minute(1));
+    bench.take(1);
+    bench.told.pauses = vec![("operator".to_owned(), None)];
+    bench.recover();
+    let refusal = bench.try_take(1).1.refusal.unwrap();
+    assert_eq!((refusal.reason, refusal.retry_after), (Reason::PausedByOperator, None));
+}
+
+#[test]
+fn a_probe_that_must_be_settled_sooner_is_followed_by_another_sooner() {
+    let mut bench = proven(LimitSpec { readings: true, ..minute(10) });
+    let short = bench.acquire(1, 1, 1000);
+    assert_eq!(bench.commit(Vec::new(), vec![short]).decisions[0].granted, 1);
+    assert_eq!(bench.refused_until_exactly(Reason::Probing), 1001);
 }

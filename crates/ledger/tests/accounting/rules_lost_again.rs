@@ -1,0 +1,42 @@
+//! Single rules of a state that is lost again, or by somebody who remembers another life.
+
+use std::time::Duration;
+
+use crate::{
+    bench::{Bench, budget, minute},
+    words::slots,
+};
+
+#[test]
+fn what_was_told_of_the_first_loss_is_told_of_the_second() {
+    let spec = budget(vec![slots(5, 0)]);
+    let mut bench = Bench::new(&spec);
+    bench.remembers = true;
+    let long = bench.acquire(1, 1, 300_000);
+    assert_eq!(bench.commit(Vec::new(), vec![long]).decisions[0].granted, 1);
+    for _ in 0..2 {
+        bench.come_back(None, &spec);
+        let refusal = bench.try_take(1).1.refusal.unwrap();
+        assert_eq!(refusal.retry_after, Some(Duration::from_millis(300_001)));
+    }
+}
+
+#[test]
+fn who_began_anew_unknowingly_is_known_to_whoever_tells_of_the_loss() {
+    let spec = budget(vec![minute(10)]);
+    let mut bench = Bench::new(&spec);
+    bench.remembers = true;
+    bench.take(1);
+    let first = (bench.witness.clone(), bench.told.clone());
+    bench.now += 1000;
+    bench.come_back(None, &spec);
+    (bench.witness, bench.told) = Default::default();
+    bench.take(1);
+    let unknowing = (bench.witness.clone(), bench.told.clone());
+    (bench.witness, bench.told) = first;
+    assert_eq!(bench.try_take(1).1.granted, 0);
+    bench.resume();
+    bench.take(1);
+    (bench.witness, bench.told) = unknowing;
+    bench.take(9);
+}
