@@ -31,6 +31,7 @@ mod rules_lost;
 mod rules_lost_again;
 mod rules_pacing;
 mod rules_pauses;
+mod rules_put_down;
 mod rules_requests;
 mod rules_times;
 mod rules_waiting;

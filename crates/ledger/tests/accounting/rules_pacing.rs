@@ -1,8 +1,6 @@
 //! Single rules of refusals that the account cannot explain: what takes a limit down, how it is paced, and how it rises again.
 
-use bursar_quota::{
-    CountedAt, LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind,
-};
+use bursar_quota::{LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
@@ -98,76 +96,6 @@ fn others_use_explains_one_refusal_a_window_where_nothing_is_proven() {
     };
     assert_eq!(refused_at(55_000), "sliding", "two of one event");
     assert_eq!(refused_at(61_000), "paced", "and another, within a window");
-}
-
-#[test]
-fn others_use_explains_every_refusal_where_the_end_is_proven() {
-    let mut bench = Bench::new(&budget(vec![aligned(100)]));
-    let lease = bench.take(50);
-    let reading = until(&bench, 49, 50_000);
-    bench.settled(all_of(50, read(lease, reading)));
-    // Somebody else has used up this window just before its end, and then the next.
-    for (at, end) in [(45_000, 50_000), (52_000, 110_000)] {
-        bench.now = START + at;
-        let lease = bench.take(1);
-        let reading = until(&bench, 0, end);
-        bench.settled(SettleGroup {
-            readings: vec![reading],
-            ..settle(lease, SettleKind::Refused { counted: false })
-        });
-        assert_eq!(rung(&mut bench), "aligned");
-    }
-    bench.now = START + 110_001;
-    assert_eq!(bench.stand().paid, 0, "all is given back at its end");
-}
-
-#[test]
-fn a_refusal_of_a_probe_takes_no_limit_down() {
-    let mut bench = bench(LimitSpec { readings: true, ..minute(100) });
-    // Nothing is known of what was used before: not even that it refuses with something left.
-    for _ in 0..3 {
-        let lease = bench.take(1);
-        bench.now += 10;
-        refused(&mut bench, lease);
-    }
-    assert_eq!((rung(&mut bench), bench.try_take(5).1.granted), ("sliding".to_owned(), 5));
-}
-
-#[test]
-fn a_refusal_while_it_is_not_known_what_was_lost_takes_no_limit_down() {
-    let spec = budget(vec![LimitSpec { readings: true, ..minute(10) }]);
-    let mut bench = Bench::new(&spec);
-    bench.remembers = true;
-    let lease = bench.take(1);
-    bench.settled(read(lease, says(9, None)));
-    bench.take(3);
-    bench.come_back(None, &spec);
-    assert_eq!(bench.try_take(1).1.granted, 0);
-    bench.now += 5002;
-    let probe = bench.take(1);
-    bench.settled(read(probe, says(5, None)));
-    // What others use cannot be told from what was forgotten.
-    let lease = bench.take(1);
-    let reading = says(0, None);
-    bench.settled(SettleGroup {
-        readings: vec![reading],
-        ..settle(lease, SettleKind::Refused { counted: true })
-    });
-    assert_eq!(rung(&mut bench), "sliding");
-    bench.now += 66_000;
-    assert_eq!(bench.try_take(10).1.granted, 10);
-}
-
-#[test]
-fn a_refusal_that_is_told_when_its_call_weighs_no_more_takes_no_limit_down() {
-    let mut bench = bench(minute(10));
-    let lease = bench.take(1);
-    bench.now += 66_000;
-    bench.settled(SettleGroup {
-        readings: vec![says(0, None)],
-        ..settle(lease, SettleKind::Refused { counted: true })
-    });
-    assert_eq!((rung(&mut bench), bench.try_take(10).1.granted), ("sliding".to_owned(), 10));
 }
 
 /// Half of a hundred calls are refused though something is left, and soon after one more.
@@ -520,40 +448,4 @@ fn a_limit_by_another_name_begins_as_it_is_declared() {
     };
     bench.put(&budget(vec![LimitSpec::new(LimitName::new("hour").unwrap(), hour)]));
     assert_eq!(rung(&mut bench), "sliding");
-}
-
-#[test]
-fn a_refusal_of_what_is_counted_at_completion_counts_while_that_weighs() {
-    let mut bench = bench(LimitSpec { counted_at: CountedAt::Completion, ..minute(1) });
-    let lease = bench.take(1);
-    // It weighs for a window after its deadline.
-    bench.now += 100_000;
-    bench.settled(SettleGroup {
-        readings: vec![says(0, None)],
-        ..settle(lease, SettleKind::Refused { counted: true })
-    });
-    assert_eq!(rung(&mut bench), "paced");
-}
-
-#[test]
-fn a_refusal_is_put_down_to_what_it_names_and_else_to_the_first_window() {
-    for (named, expected) in [(true, ["sliding", "sliding"]), (false, ["paced", "sliding"])] {
-        let mut other = minute(1000);
-        other.name = LimitName::new("other").unwrap();
-        let mut bench = Bench::unproven(&budget(vec![minute(1000), other]));
-        for _ in 0..3 {
-            let mut group = bench.acquire(1, 1, 60_000);
-            group.costs = vec![1, 1];
-            let lease = group.lease;
-            assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
-            bench.now += 10;
-            // Others have used that one up.
-            let reading = LimitReading { limit: 1, ..says(0, None) };
-            let readings = if named { vec![reading] } else { Vec::new() };
-            bench.settled(SettleGroup { readings, ..settle(lease, SettleKind::Refused { counted: false }) });
-            bench.now += 70_000;
-        }
-        let rungs = bench.stored().snapshot.limits.into_iter().map(|limit| limit.rung);
-        assert_eq!(rungs.collect::<Vec<_>>(), expected, "named: {named}");
-    }
 }
