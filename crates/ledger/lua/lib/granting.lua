@@ -51,11 +51,8 @@ function granting.tags(groups)
   return first, args.at
 end
 
--- A probe that is not answered for so many times `send_within` is followed by another.
-local PROBE_PATIENCE = 2
-
 local function probe_until(ctx, group)
-  return ctx.now + math.min(group.ttl, PROBE_PATIENCE * ctx.budget.send_within) + 1
+  return lease.probe_till(ctx.now, group.ttl, ctx.budget.send_within)
 end
 
 -- What must be settled sooner must be sent sooner.

@@ -86,6 +86,13 @@ function lease.get_limit(l, limit)
   return l.weights[limit.key]
 end
 
+-- Until when a probe granted then, to live so long, is waited for: times `send_within`. Then it is followed by another.
+local PROBE_PATIENCE = 2
+
+function lease.probe_till(granted_at, ttl, send_within)
+  return granted_at + math.min(ttl, PROBE_PATIENCE * send_within) + 1
+end
+
 -- The deadline of one of its permits.
 function lease.deadline_of(l, index)
   return l.moved[index] or l.deadline

@@ -73,11 +73,12 @@ end
 -- ## any => lost: what weighed is forgotten. Until `quiet_at` permits may be sent that nobody remembers; what they weigh is
 -- over a window later. Told `again`, by another replica, it lasts longer at most.
 function limits.lose(state, limit, quiet_at, now, again)
-  if limit.kind == 'adaptive' or (again and quiet_at <= math.max(now, limit.lost_from or 0)) then
+  local span = limit.kind == 'window' and limit.window or 0
+  if limit.kind == 'adaptive' or (again and (quiet_at <= (limit.lost_from or 0) or quiet_at + span <= now)) then
     return
   end
   limit.lost_from = math.max(limit.lost_from or 0, quiet_at)
-  limit.lost_until = limit.lost_from + (limit.kind == 'window' and limit.window or 0)
+  limit.lost_until = limit.lost_from + span
   if again then
     return
   end

@@ -123,10 +123,11 @@ function pauses.send_probe(p, scope, till)
   put(p, scope, record)
 end
 
--- ## probing => (ramping | probe)
-function pauses.end_probe(p, scope, now, succeeded)
+-- ## probing => (ramping | probe): `till` is until when this probe was waited for. One that another has followed ends nothing,
+-- unless it succeeded.
+function pauses.end_probe(p, scope, now, succeeded, till)
   local record = p.by_scope[scope]
-  if not record or record.ramp or record['until'] > now then
+  if not record or record.ramp or record['until'] > now or not (succeeded or record.probe == till) then
     return
   end
   record.probe = 0

@@ -75,6 +75,11 @@ local function on_clock(reading, s)
   }
 end
 
+-- Until when the permit is waited for, if it was a probe.
+local function probe_till(ctx, l)
+  return lease.probe_till(l.granted_at, l.deadline - l.granted_at - 1, ctx.budget.send_within)
+end
+
 local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
   local reading = group.readings[limit.index]
   local is_charged = group.kind == 'accepted' or group.kind == 'lost' or (group.kind == 'refused' and group.is_counted)
@@ -101,7 +106,8 @@ local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
   limit.does.settle(ctx.state, limit, s, ctx.now)
   if s.read then
     limits.learn(limit)
-  elseif weight.is_probe and not limit.known then
+  elseif weight.is_probe and not limit.known and limit.probe_until == probe_till(ctx, l) then
+    -- One that is followed by another was counted when that went.
     limits.end_probe(limit, group.kind ~= 'not_sent')
   end
 end
@@ -191,7 +197,7 @@ end
 
 -- Puts a refusal that no account explains down to the limits that it says are used up; if it names none, to the first
 -- window of the call, unless there may have been too many at once.
-local function put_down(ctx, group, l)
+local function put_down(ctx, group, l, index)
   if l.probes ~= '' then
     -- Alone it cannot have been one of too many.
     return
@@ -207,7 +213,7 @@ local function put_down(ctx, group, l)
       local is_used_up = reading and reading.least == 0
       local is_explained = weight.is_probe or limit.lost_until
         or (foreign.a_window(limit, ctx.now) > 0 and ladder.excuses(limit, l, ctx.now))
-        or slots.is_gone(limit, l.granted_at, limit.completion == 1 and l.deadline or l.send_by)
+        or slots.is_gone(limit, l.granted_at, limit.completion == 1 and lease.deadline_of(l, index) or l.send_by)
       is_named = is_named or is_used_up
       if is_used_up and not is_explained then
         ladder.refuse(ctx.state, limit, l, 0, ctx.now)
@@ -264,7 +270,7 @@ function settling.apply(ctx, group, lease_key)
       end
     end
     if group.kind == 'refused' then
-      put_down(ctx, group, l)
+      put_down(ctx, group, l, indexes[1])
     end
     lease.set_bits(l, indexes, group.kind == 'not_sent' and 'n' or 's')
     correct_usage(ctx, group, l, #indexes)
@@ -274,7 +280,7 @@ function settling.apply(ctx, group, lease_key)
       usage.count(ctx.use, 'refused', #indexes)
     end
     each_probe(l, function(scope)
-      pauses.end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted')
+      pauses.end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted', probe_till(ctx, l))
     end)
     if group.kind == 'refused' and group.scope ~= '' then
       pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, l.granted_at, till(ctx, group), ctx.budget, ctx.jitter)

@@ -334,3 +334,13 @@ fn what_a_permit_that_never_was_says_pauses_nothing() {
     bench.commit(vec![refused(LeaseId(777), Scope::Budget, Some(5000))], Vec::new());
     assert_eq!(reason(&mut bench), None);
 }
+
+#[test]
+fn a_late_answer_of_an_older_probe_lets_no_third_out() {
+    let (mut bench, first, _) = probing();
+    bench.now += 10_002;
+    bench.take(1);
+    assert_eq!(reason(&mut bench), Some(Reason::Probing));
+    bench.settled(settle(first, SettleKind::Lost));
+    assert_eq!(reason(&mut bench), Some(Reason::Probing), "the second is out");
+}

@@ -1,6 +1,8 @@
 //! Single rules of what a refusal is put down to, and of what explains it.
 
-use bursar_quota::{CountedAt, LimitName, LimitReading, LimitSpec, SettleGroup, SettleKind};
+use bursar_quota::{
+    Commit, CountedAt, LimitName, LimitReading, LimitSpec, RenewGroup, SettleGroup, SettleKind,
+};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
@@ -114,5 +116,42 @@ fn a_refusal_is_put_down_to_what_it_names_and_else_to_the_first_window() {
         }
         let rungs = bench.stored().snapshot.limits.into_iter().map(|limit| limit.rung);
         assert_eq!(rungs.collect::<Vec<_>>(), expected, "named: {named}");
+    }
+}
+
+#[test]
+fn a_refusal_of_a_renewed_call_that_still_weighs_takes_a_limit_down() {
+    for renewed in [false, true] {
+        let mut limit = minute(1);
+        limit.counted_at = CountedAt::Completion;
+        let mut bench = bench(limit);
+        let lease = bench.take(1);
+        if renewed {
+            let renews = vec![RenewGroup { lease, index: 0, ttl_ms: 300_000 }];
+            bench.send(Commit { renews, ..bench.empty() });
+            bench.now += 80_000;
+        }
+        bench.now += 50_000;
+        assert_eq!(bench.stand().out, 1);
+        let refused = settle(lease, SettleKind::Refused { counted: true });
+        bench.settled(SettleGroup { readings: vec![says(0, None)], ..refused });
+        assert_eq!(rung(&mut bench), "paced", "renewed: {renewed}");
+    }
+}
+
+#[test]
+fn two_slow_probes_count_as_two_in_whatever_order_they_are_heard_of() {
+    for older_first in [true, false] {
+        let mut bench = bench(LimitSpec { readings: true, ..minute(10) });
+        let first = bench.take(1);
+        bench.now += 10_002;
+        let second = bench.take(1);
+        let (one, other) = if older_first { (first, second) } else { (second, first) };
+        bench.settled(settle(one, SettleKind::Lost));
+        if older_first {
+            assert_eq!(bench.try_take(1).1.granted, 0, "the second is out");
+        }
+        bench.settled(settle(other, SettleKind::Lost));
+        assert_eq!(bench.try_take(5).1.granted, 1, "two probes");
     }
 }
