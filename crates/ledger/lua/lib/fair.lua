@@ -386,7 +386,6 @@ function fair.charge(f, group, count)
   local step = stride(f, party, share_of(f, group.tier, group.costs))
   f.now_tag = math.max(f.now_tag, party.lag + (count - 1) * step)
   party.lag = party.lag + count * step
-  waiting.served(f.ctx.waiting)
   -- What the others could take has become less.
   f.granted = f.granted + 1
   for l = 1, #party.entries > 0 and #f.ctx.budget.limits or 0 do

@@ -387,6 +387,7 @@ local function grant(ctx, group, t, lease_key)
     pauses.let_out(ctx.pauses, t.ramp_scopes[i], count)
   end
   life.grant(ctx.state, l.deadline)
+  waiting.served(ctx.waiting)
   if waiting.is_shared(ctx.waiting) then
     granting.fair(ctx).charge(ctx.fair, group, count)
   end

@@ -198,9 +198,9 @@ function waiting.close(w, callers, limits_of_it, tags)
     end
   end
   tags = (callers > 0 or w.is_anybody) and (tags or w.tags) or nil
-  if tags then
-    local till = #w.rivals > 0 and w.now + KNOWN or w.tags_till
-    hash.put(w.h, TAGS, int(till) .. ',' .. int(w.woken) .. ',' .. int(w.gap) .. tags)
+  if tags or (w.gap > 0 and w.is_anybody) then
+    local till = #w.rivals > 0 and w.now + KNOWN or w.tags_till or 0
+    hash.put(w.h, TAGS, int(till) .. ',' .. int(w.woken) .. ',' .. int(w.gap) .. (tags or ''))
   elseif w.had_tags then
     hash.put(w.h, TAGS, nil)
   end

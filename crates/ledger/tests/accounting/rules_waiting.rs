@@ -116,6 +116,23 @@ fn whom_something_is_left_to_is_told_of_it_once() {
 }
 
 #[test]
+fn who_comes_in_vain_for_what_is_left_is_told_ever_more_rarely() {
+    let mut bench = bench(vec![slots(2, 0)]);
+    bench.take(1);
+    let dear = |bench: &mut Bench| ask(bench, "older", 1, 1, &[2]).1.granted;
+    assert_eq!(dear(&mut bench), 0);
+    bench.now += 2000;
+    bench.announced.clear();
+    // One slot is free: one call of the other's does not fit, and is left it all the same.
+    for _ in 0..100 {
+        bench.now += 1;
+        assert_eq!((wants(&mut bench, "younger"), dear(&mut bench)), (Err(Reason::Reserved), 0));
+    }
+    let wakes = bench.announced.iter().filter(|event| event.kind == EventKind::Wake).count();
+    assert!((1..=7).contains(&wakes), "{wakes}");
+}
+
+#[test]
 fn a_mark_as_the_version_before_writes_it_is_read() {
     let (mut bench, taken) = two_wait(2000);
     let (_, text) = bench.waits().into_iter().find(|(field, _)| field == "older").unwrap();
