@@ -14,8 +14,7 @@ window.fields = {
   'probe_until', 'alerted', 'lost_read', 'found_at', 'lost_at', 'lost_from', 'lost_until',
 }
 window.texts = { 'out_index', 'paid_index', 'closing_held', 'shadow_index' }
-window.is_real = {}
-window.parts = { window, ladder, foreign }
+window.is_real, window.parts = {}, { window, ladder, foreign }
 
 -- What the store's clock and the upstream's may drift apart in a window nobody reads, as a share of it.
 local DRIFT = 1e-4

@@ -19,6 +19,7 @@ mod lost;
 mod model;
 mod pauses;
 mod rules;
+mod rules_clock;
 mod rules_deciding;
 mod rules_declared;
 mod rules_ends;

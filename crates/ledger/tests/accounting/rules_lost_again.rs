@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bursar_quota::{CountedAt, LimitSpec};
+
 use crate::{
     bench::{Bench, budget, minute},
     words::slots,
@@ -39,4 +41,23 @@ fn who_began_anew_unknowingly_is_known_to_whoever_tells_of_the_loss() {
     bench.take(1);
     (bench.witness, bench.told) = unknowing;
     bench.take(9);
+}
+
+#[test]
+fn a_permit_of_another_replica_weighs_a_window_after_its_deadline() {
+    let spec = budget(vec![LimitSpec { counted_at: CountedAt::Completion, ..minute(10) }]);
+    let mut bench = Bench::new(&spec);
+    bench.remembers = true;
+    bench.take(1);
+    let first = (bench.witness.clone(), bench.told.clone());
+    let long = bench.acquire(1, 1, 100_000);
+    assert_eq!(bench.commit(Vec::new(), vec![long]).decisions[0].granted, 1);
+    let second = (bench.witness.clone(), bench.told.clone());
+    bench.come_back(None, &spec);
+    (bench.witness, bench.told) = first;
+    bench.commit(Vec::new(), Vec::new());
+    // The second replica comes when the longest that the first one knew of is over: the long one is counted by 100 s.
+    bench.now += 130_000;
+    (bench.witness, bench.told) = second;
+    assert_eq!(bench.try_take(10).1.granted, 0, "it weighs until 160 s");
 }
