@@ -16,6 +16,7 @@
 mod allowance;
 mod answers;
 mod contenders;
+mod counts;
 mod decide;
 mod flight;
 mod lease;

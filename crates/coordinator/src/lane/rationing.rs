@@ -11,15 +11,8 @@ use std::{
 use bursar_quota::{CommitReply, EventKind, LedgerEvent, Scope, SettleKind, Settled};
 
 use super::{
-    Lane, Pending, PendingRenew, Unclaimed,
-    answers::Answers,
-    decide::Terms,
-    flight::{Flight, settle_kind},
-    lease::Leases,
-    plan::Group,
-    ration::Rations,
-    run::Run,
-    waiter::Waiter,
+    Lane, Pending, PendingRenew, Unclaimed, answers::Answers, counts::settle_kind, decide::Terms,
+    flight::Flight, lease::Leases, plan::Group, ration::Rations, run::Run, waiter::Waiter,
 };
 use crate::{
     SettleReport,
