@@ -18,7 +18,7 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse',
+  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse', 'scattered',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -40,6 +40,8 @@ local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
 -- fast meets the next refusal soon. Where as many come though the limit is paced, each more than a window after the one
 -- before, pacing does not help.
 local EVENTS, EVENTS_WITHIN = 3, 16
+-- Where refusals come one by one after many calls as well, chance throws some together: for each of those, up to EVENTS, it
+-- takes one more, of those that come soon and of those at once.
 -- So few are this share of the capacity, or this cost.
 local DENSE, LEAST_DENSE = 1 / 16, 8
 -- Nor does it help where one is let out at a time, and so many refusals came all the same with something left, each after more
@@ -304,28 +306,36 @@ function ladder.learn_phase(state, limit, s, now)
   end
 end
 
--- Whether others' use explains a refusal. Where it is not proven how windows end, once a window: weighted windows and limits
--- enforced in parts read as if others called.
+-- Whether others' use explains a refusal. Where it is not proven how windows end, one that none came before for many windows:
+-- weighted windows and limits enforced in parts read as if others called.
 function ladder.excuses(limit, s, now)
   if limit.proven or s.granted_at <= (limit.excused_at or 0) then
     return true
   end
-  local is_first = not limit.excused_at or now - limit.excused_at >= limit.window
+  local is_first = not limit.excused_at or now - limit.excused_at >= EVENTS_WITHIN * limit.window
   limit.excused_at = now
   return is_first
-end
-
-local function is_often(limit)
-  return (limit.events or 0) >= EVENTS
 end
 
 -- Whether this refusal, with something left, shows that calls went too fast. One that is refused is bad luck; many at once, and
 -- soon again, are not, nor is one again and again.
 local function is_too_fast(limit, is_dense, now)
   local since = limit.strike_at and now - limit.strike_at
-  local is_near = since and since < EVENTS_WITHIN * limit.window and (is_dense or limit.on == PACED)
-  limit.events = is_near and (limit.events or 0) + 1 or 1
-  return since and since < STRIKES_WITHIN * limit.window and limit.strikes >= LEAST_STRIKES or is_often(limit)
+  local is_near = since and since < EVENTS_WITHIN * limit.window
+  limit.events = is_near and (is_dense or limit.on == PACED) and (limit.events or 0) + 1 or 1
+  if not is_near then
+    limit.scattered = nil
+  elseif not is_dense and limit.on ~= PACED and limit.strikes < LEAST_STRIKES then
+    limit.scattered = math.min(EVENTS, (limit.scattered or 0) + 1)
+  end
+  local more = limit.scattered or 0
+  local is_many = since and since < STRIKES_WITHIN * limit.window and limit.strikes >= LEAST_STRIKES + more
+  return is_many or (limit.events or 0) >= EVENTS + more
+end
+
+-- Who goes alone, and is refused again though something is left, is not too fast: nor were those that were refused before.
+function ladder.absolve(limit)
+  limit.strikes = limit.strikes and 0
 end
 
 -- ## paced => sliding: spreading does not help; what refuses, with something left, is not this limit.
@@ -371,7 +381,7 @@ function ladder.refuse(state, limit, s, remaining, now)
   end
   local is_sparse = limit.on == PACED and limit.burst == 1 and (remaining or 0) > 0 and not is_dense
   limit.sparse = is_sparse and (limit.sparse or 0) + 1 or nil
-  local is_in_vain = is_in_a_row and remaining and (limit.vain or 0) >= VAIN or not is_in_a_row and is_often(limit)
+  local is_in_vain = is_in_a_row and remaining and (limit.vain or 0) >= VAIN or not is_in_a_row and (limit.events or 0) >= EVENTS
     or (limit.sparse or 0) >= SPARSE
   if limit.on == PACED and remaining ~= 0 and is_in_vain and limit.burst == 1 then
     give_up(limit, now)

@@ -75,6 +75,12 @@ function pauses.phase(p, scope, now, ramp_span)
   return 'probe'
 end
 
+-- How many refusals in a row, probes after the first, a scope's pause was lengthened by.
+function pauses.tries(p, scope)
+  local record = p.by_scope[scope]
+  return record and record.tries or 0
+end
+
 -- ## (granting | ramping | probing) => paused, by a refusal of a permit granted at `granted_at`. `till`: the moment that
 -- the response named, or nil; then back off by base * 2^tries, at most max, with full jitter.
 function pauses.begin(p, scope, now, granted_at, till, budget, jitter)

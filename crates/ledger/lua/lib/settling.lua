@@ -195,11 +195,26 @@ local function scope_of(ctx, group)
   return limit and 'limit:' .. limit.name or 'budget'
 end
 
+-- A probe was refused: by what is closed, if one before it was as well, and not by limits of which something is left.
+local function absolve(ctx, group, l)
+  local is_again = false
+  each_probe(l, function(scope)
+    is_again = is_again or pauses.tries(ctx.pauses, scope) > 1
+  end)
+  for i = 1, #ctx.budget.limits do
+    local limit, reading = ctx.budget.limits[i], group.readings[i]
+    if is_again and limit.kind == 'window' and lease.get_limit(l, limit) and reading and reading.least > 0 then
+      ladder.absolve(limit)
+    end
+  end
+end
+
 -- Puts a refusal that no account explains down to the limits that it says are used up; if it names none, to the first
 -- window of the call, unless there may have been too many at once.
 local function put_down(ctx, group, l, index)
   if l.probes ~= '' then
     -- Alone it cannot have been one of too many.
+    absolve(ctx, group, l)
     return
   end
   local first, left, is_named, may_be_at_once = nil, nil, false, false

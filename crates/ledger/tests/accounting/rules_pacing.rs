@@ -1,6 +1,9 @@
 //! Single rules of refusals that the account cannot explain: what takes a limit down, how it is paced, and how it rises again.
 
-use bursar_quota::{LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
+use bursar_quota::{
+    LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, PauseOrder, Reason, Scope, SettleGroup,
+    SettleKind,
+};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
@@ -79,13 +82,14 @@ fn a_refusal_that_others_use_explains_takes_no_limit_down() {
 }
 
 #[test]
-fn others_use_explains_one_refusal_a_window_where_nothing_is_proven() {
+fn others_use_explains_one_refusal_in_many_windows_where_nothing_is_proven() {
     let mut bench = bench(minute(100));
-    let lease = bench.take(50);
-    // One was somebody else's.
-    bench.settled(all_of(50, read(lease, says(49, None))));
     let mut refused_at = |ms: u64| {
-        bench.now = START + ms;
+        bench.now = START + ms - 1000;
+        let lease = bench.take(50);
+        bench.now += 1000;
+        // One was somebody else's.
+        bench.settled(all_of(50, read(lease, says(49, None))));
         let leases = [bench.take(1), bench.take(1)];
         bench.now += 1;
         for lease in leases {
@@ -95,7 +99,8 @@ fn others_use_explains_one_refusal_a_window_where_nothing_is_proven() {
         rung(&mut bench)
     };
     assert_eq!(refused_at(55_000), "sliding", "two of one event");
-    assert_eq!(refused_at(61_000), "paced", "and another, within a window");
+    assert_eq!(refused_at(1_015_001), "sliding", "and another, sixteen windows later");
+    assert_eq!(refused_at(1_975_000), "paced", "and one that is not as late");
 }
 
 /// Half of a hundred calls are refused though something is left, and soon after one more.
@@ -124,6 +129,61 @@ fn struck(limits: Vec<LimitSpec>) -> Bench {
 #[test]
 fn many_refusals_of_one_event_and_soon_another_take_a_window_down() {
     assert_eq!(rung(&mut struck(vec![minute(100)])), "paced");
+}
+
+#[test]
+fn where_refusals_come_after_many_calls_as_well_it_takes_more_at_once() {
+    for (scattered, at_once, expected) in
+        [(0, 1, "sliding"), (0, 2, "paced"), (1, 2, "sliding"), (1, 3, "paced")]
+    {
+        let mut bench = bench(minute(1000));
+        let mut refused_of = |calls: u16, count: u16| {
+            let leases: Vec<_> = (0..count).map(|_| bench.take(1)).collect();
+            let lease = bench.take(calls);
+            bench.now += 10;
+            bench.settled(all_of(calls, settle(lease, SettleKind::Accepted)));
+            leases.into_iter().for_each(|lease| refused(&mut bench, lease));
+            bench.now += 5000;
+            rung(&mut bench)
+        };
+        for _ in 0..scattered {
+            assert_eq!(refused_of(70, 1), "sliding");
+        }
+        assert_eq!(refused_of(70, at_once), "sliding");
+        assert_eq!(refused_of(1, 1), expected, "{scattered} after many, {at_once} at once");
+    }
+}
+
+#[test]
+fn who_was_refused_again_alone_was_not_one_of_too_many() {
+    for (probes, left, expected) in [(1, Some(100), "paced"), (2, Some(100), "sliding"), (2, None, "paced")] {
+        let mut bench = bench(minute(100));
+        let refusal = |lease, left: Option<u64>| SettleGroup {
+            pause: Some(PauseOrder { scope: Scope::Budget, retry_after_ms: None }),
+            readings: left.map(|left| says(left, None)).into_iter().collect(),
+            ..settle(lease, SettleKind::Refused { counted: false })
+        };
+        let leases: Vec<_> = (0..5).map(|_| bench.take(1)).collect();
+        bench.now += 10;
+        for lease in leases {
+            bench.settled(refusal(lease, Some(100)));
+        }
+        for _ in 0..probes {
+            bench.now += 2000;
+            let lease = bench.take(1);
+            bench.now += 10;
+            bench.settled(refusal(lease, left));
+        }
+        bench.now += 2100;
+        let probe = bench.take(1);
+        bench.now += 10;
+        bench.settled(read(probe, says(99, None)));
+        bench.now += 1100;
+        let lease = bench.take(1);
+        bench.now += 10;
+        bench.settled(refusal(lease, Some(99)));
+        assert_eq!(rung(&mut bench), expected, "{probes} probes were refused, {left:?} left");
+    }
 }
 
 #[test]
@@ -171,6 +231,30 @@ fn refusals_that_come_after_many_calls_each_take_no_window_down() {
             bench.now += 30_000;
         }
         assert_eq!(rung(&mut bench), expected, "one in {calls}");
+    }
+}
+
+#[test]
+fn where_refusals_come_after_many_calls_as_well_more_that_come_soon_take_a_window_down() {
+    // One after so many calls each; the first of them after none that is known of.
+    for (calls, expected) in [
+        (vec![1, 1, 1], "paced"),
+        (vec![1, 30, 1, 1], "sliding"),
+        (vec![1, 30, 1, 1, 1], "paced"),
+        (vec![1, 30, 30, 1, 1, 1], "sliding"),
+        (vec![1, 30, 30, 30, 30, 30, 1, 1, 1, 1], "sliding"),
+        (vec![1, 30, 30, 30, 30, 30, 1, 1, 1, 1, 1], "paced"),
+    ] {
+        let mut bench = bench(minute(100));
+        for count in &calls {
+            let lease = bench.take(*count);
+            bench.now += 10;
+            bench.settled(all_of(count - 1, settle(lease, SettleKind::Accepted)));
+            let refusal = settle(lease, SettleKind::Refused { counted: false });
+            bench.settled(SettleGroup { indexes: vec![count - 1], ..refusal });
+            bench.now += 61_000;
+        }
+        assert_eq!(rung(&mut bench), expected, "after {calls:?} calls");
     }
 }
 
