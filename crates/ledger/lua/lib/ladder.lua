@@ -18,7 +18,8 @@ ladder.fields = {
   'rung', 'proven', 'gate', 'turn', 'shadow', 'shadow_low', 'steady', 'strike_at', 'level', 'level_at',
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
-  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse', 'scattered',
+  'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse',
+  'scattered', 'vouched',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -72,7 +73,7 @@ local function step_to(limit, rung)
   limit.rung, limit.on, limit.is_aligned = rung, rung, rung == ALIGNED
   limit.is_on_clock = limit.is_on_clock and limit.is_aligned
   limit.proven, limit.gate, limit.turn, limit.turn_at, limit.steady, limit.law = nil, nil, nil, nil, nil, nil
-  limit.vain, limit.patience, limit.raised_at, limit.turn_late, limit.events = nil, nil, nil, nil, nil
+  limit.vain, limit.patience, limit.raised_at, limit.turn_late, limit.events, limit.vouched = nil, nil, nil, nil, nil, nil
 end
 
 -- Whether a declared end was not borne out yet: what it gives back is remembered, should it not hold.
@@ -132,14 +133,21 @@ function ladder.slide(state, limit, now)
   step_to(limit, SLIDING)
 end
 
--- ## sliding => paced
-local function pace(state, limit, now)
+-- ## sliding => paced: where the refusal named a time, one call after it finds out what has been given back meanwhile, however
+-- much a rolling window would still hold.
+local function pace(state, limit, now, is_told)
   if limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   end
   step_to(limit, PACED)
   forget(state, limit)
   limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, PACE, 0, now, now
+  limit.vouched = is_told and 1 or nil
+end
+
+-- Whether one call may go that finds out.
+function ladder.finds_out(limit)
+  return limit.turn or limit.vouched
 end
 
 -- An end was named, not before `early`, by `s`, with `remaining`. `steady` is the most that remained under it of what was read
@@ -361,8 +369,9 @@ local function slow(limit, is_in_a_row)
   limit.level = math.min(limit.level, 0)
 end
 
--- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil.
-function ladder.refuse(state, limit, s, remaining, now)
+-- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil; `is_told`: it named a time
+-- from which calls are accepted.
+function ladder.refuse(state, limit, s, remaining, now, is_told)
   if s.granted_at <= (limit.strike_at or 0) then
     limit.strikes = (limit.strikes or 0) + 1
     return
@@ -392,7 +401,7 @@ function ladder.refuse(state, limit, s, remaining, now)
   elseif remaining == 0 and limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   elseif remaining == 0 or again then
-    pace(state, limit, now)
+    pace(state, limit, now, is_told)
   end
 end
 
@@ -441,7 +450,7 @@ function ladder.open_at(limit, need, own, now)
 end
 
 function ladder.grant(limit, cost)
-  limit.turn = nil
+  limit.turn, limit.vouched = nil, nil
   if limit.on == PACED then
     limit.level = limit.level - cost
   end

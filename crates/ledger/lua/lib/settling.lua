@@ -231,14 +231,14 @@ local function put_down(ctx, group, l, index)
         or slots.is_gone(limit, l.granted_at, limit.completion == 1 and lease.deadline_of(l, index) or l.send_by)
       is_named = is_named or is_used_up
       if is_used_up and not is_explained then
-        ladder.refuse(ctx.state, limit, l, 0, ctx.now)
+        ladder.refuse(ctx.state, limit, l, 0, ctx.now, till(ctx, group))
       elseif not first and not is_explained then
         first, left = limit, reading and reading.least
       end
     end
   end
   if first and not is_named and not may_be_at_once then
-    ladder.refuse(ctx.state, first, l, left, ctx.now)
+    ladder.refuse(ctx.state, first, l, left, ctx.now, till(ctx, group))
   end
 end
 

@@ -127,7 +127,7 @@ function window.available(limit, is_unpaced)
   local paid, paced = limit.paid + limit.closing, not is_unpaced and ladder.open(limit) or nil
   local all = level(limit.n, paid, limit.cap, limit.fresh, limit.lost_until) - limit.out
   local kept = foreign.reserve(limit, limit.now)
-  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, limit.turn, limit.lost_until, paced)
+  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, ladder.finds_out(limit), limit.lost_until, paced)
 end
 
 -- Whether one call of this cost may go though less is available, when `kept` is kept for others.
@@ -404,7 +404,7 @@ function window.ahead(state, limit, now)
   local closing_held = limit.closing_held
   local end_early, end_late, fresh_until = limit.end_early, limit.end_late, fresh_till(limit)
   local lost_until, lost_read = limit.lost_until, limit.lost_read
-  local kept, is_turn, turn_at = foreign.reserve(limit, now), limit.turn, nil
+  local kept, is_turn, turn_at = foreign.reserve(limit, now), ladder.finds_out(limit), nil
   if not limit.is_aligned then
     turn_at, end_early, end_late = ladder.turns_at(limit), nil, nil
   end

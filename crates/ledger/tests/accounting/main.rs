@@ -35,6 +35,7 @@ mod rules_pauses;
 mod rules_put_down;
 mod rules_requests;
 mod rules_times;
+mod rules_too_fast;
 mod rules_waiting;
 mod rules_window;
 mod shares;

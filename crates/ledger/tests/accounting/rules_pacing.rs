@@ -1,5 +1,7 @@
 //! Single rules of refusals that the account cannot explain: what takes a limit down, how it is paced, and how it rises again.
 
+use std::time::Duration;
+
 use bursar_quota::{
     LeaseId, LimitKind, LimitName, LimitReading, LimitSpec, PauseOrder, Reason, Scope, SettleGroup,
     SettleKind,
@@ -7,7 +9,7 @@ use bursar_quota::{
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
-    words::{aligned, all_of, read, rung, says, slots, until},
+    words::{aligned, all_of, read, rung, says, until},
 };
 
 fn bench(limit: LimitSpec) -> Bench {
@@ -32,22 +34,6 @@ fn paced(capacity: u16) -> Bench {
     bench.now += 66_000;
     bench.commit(Vec::new(), Vec::new());
     bench
-}
-
-#[test]
-fn refusals_of_one_event_count_once() {
-    let mut bench = bench(minute(100));
-    let (one, two, three) = (bench.take(1), bench.take(1), bench.take(1));
-    bench.now += 1;
-    for lease in [one, two, three] {
-        refused(&mut bench, lease);
-    }
-    assert_eq!(rung(&mut bench), "sliding");
-    // Nor one that comes much later.
-    bench.now += 11_000;
-    let lease = bench.take(1);
-    refused(&mut bench, lease);
-    assert_eq!(rung(&mut bench), "sliding");
 }
 
 #[test]
@@ -103,158 +89,28 @@ fn others_use_explains_one_refusal_in_many_windows_where_nothing_is_proven() {
     assert_eq!(refused_at(1_975_000), "paced", "and one that is not as late");
 }
 
-/// Half of a hundred calls are refused though something is left, and soon after one more.
-fn struck(limits: Vec<LimitSpec>) -> Bench {
-    let costs = vec![1; limits.len()];
-    let mut bench = Bench::unproven(&budget(limits));
-    for count in [50, 1] {
-        let groups: Vec<_> = (0..count)
-            .map(|_| {
-                let mut group = bench.acquire(1, 1, 60_000);
-                group.costs.clone_from(&costs);
-                group
-            })
-            .collect();
-        let leases: Vec<_> = groups.iter().map(|group| group.lease).collect();
-        assert!(bench.commit(Vec::new(), groups).decisions.iter().all(|decision| decision.granted == 1));
-        bench.now += 10;
-        for lease in leases {
-            refused(&mut bench, lease);
-        }
-        bench.now += 10;
-    }
-    bench
-}
-
 #[test]
-fn many_refusals_of_one_event_and_soon_another_take_a_window_down() {
-    assert_eq!(rung(&mut struck(vec![minute(100)])), "paced");
-}
-
-#[test]
-fn where_refusals_come_after_many_calls_as_well_it_takes_more_at_once() {
-    for (scattered, at_once, expected) in
-        [(0, 1, "sliding"), (0, 2, "paced"), (1, 2, "sliding"), (1, 3, "paced")]
-    {
-        let mut bench = bench(minute(1000));
-        let mut refused_of = |calls: u16, count: u16| {
-            let leases: Vec<_> = (0..count).map(|_| bench.take(1)).collect();
-            let lease = bench.take(calls);
-            bench.now += 10;
-            bench.settled(all_of(calls, settle(lease, SettleKind::Accepted)));
-            leases.into_iter().for_each(|lease| refused(&mut bench, lease));
-            bench.now += 5000;
-            rung(&mut bench)
-        };
-        for _ in 0..scattered {
-            assert_eq!(refused_of(70, 1), "sliding");
-        }
-        assert_eq!(refused_of(70, at_once), "sliding");
-        assert_eq!(refused_of(1, 1), expected, "{scattered} after many, {at_once} at once");
-    }
-}
-
-#[test]
-fn who_was_refused_again_alone_was_not_one_of_too_many() {
-    for (probes, left, expected) in [(1, Some(100), "paced"), (2, Some(100), "sliding"), (2, None, "paced")] {
-        let mut bench = bench(minute(100));
-        let refusal = |lease, left: Option<u64>| SettleGroup {
-            pause: Some(PauseOrder { scope: Scope::Budget, retry_after_ms: None }),
-            readings: left.map(|left| says(left, None)).into_iter().collect(),
-            ..settle(lease, SettleKind::Refused { counted: false })
-        };
-        let leases: Vec<_> = (0..5).map(|_| bench.take(1)).collect();
-        bench.now += 10;
-        for lease in leases {
-            bench.settled(refusal(lease, Some(100)));
-        }
-        for _ in 0..probes {
-            bench.now += 2000;
-            let lease = bench.take(1);
-            bench.now += 10;
-            bench.settled(refusal(lease, left));
-        }
-        bench.now += 2100;
+fn who_is_told_when_finds_out_what_came_back_and_who_is_not_waits_for_the_rolling_window() {
+    for (retry_after_ms, expected) in [(Some(1000), 1001), (None, 60_114)] {
+        let mut bench = bench(minute(10));
+        let lease = bench.take(10);
+        bench.now += 1;
+        bench.settled(all_of(9, read(lease, says(1, None))));
+        bench.settled(SettleGroup {
+            indexes: vec![9],
+            readings: vec![says(0, None)],
+            pause: Some(PauseOrder { scope: Scope::Budget, retry_after_ms }),
+            ..settle(lease, SettleKind::Refused { counted: true })
+        });
+        assert_eq!(rung(&mut bench), "paced");
+        let named = bench.try_take(1).1.refusal.and_then(|refusal| refusal.retry_after);
+        assert_eq!(named, Some(Duration::from_millis(expected)), "{retry_after_ms:?}");
+        bench.now += expected;
+        // One goes, whose reading would say the rest.
         let probe = bench.take(1);
-        bench.now += 10;
-        bench.settled(read(probe, says(99, None)));
-        bench.now += 1100;
-        let lease = bench.take(1);
-        bench.now += 10;
-        bench.settled(refusal(lease, Some(99)));
-        assert_eq!(rung(&mut bench), expected, "{probes} probes were refused, {left:?} left");
-    }
-}
-
-#[test]
-fn a_limit_that_is_paced_lets_the_next_one_out_when_its_time_has_come() {
-    let mut bench = struck(vec![minute(100)]);
-    // 97 % of 100 a minute, 10 ms after the last refusal.
-    let wait = bench.refused_until_exactly(Reason::QuotaExhausted);
-    assert!((608..=609).contains(&wait), "{wait}");
-}
-
-#[test]
-fn refusals_that_come_again_and_again_take_a_window_down_however_few_at_once() {
-    for (apart, times, expected) in [
-        (5000, 3, "paced"),
-        (5000, 2, "sliding"),
-        (911_000, 3, "paced"),
-        (911_000, 2, "sliding"),
-        (960_000, 8, "sliding"),
-    ] {
-        let mut bench = bench(minute(100));
-        for _ in 0..times {
-            let lease = bench.take(4);
-            bench.settled(all_of(4, settle(lease, SettleKind::Accepted)));
-            let lease = bench.take(1);
-            bench.now += 10;
-            refused(&mut bench, lease);
-            bench.now += apart;
-        }
-        assert_eq!(rung(&mut bench), expected, "{times} times, {apart} ms between");
-    }
-}
-
-#[test]
-fn refusals_that_come_after_many_calls_each_take_no_window_down() {
-    for (calls, times, expected) in [(8, 3, "paced"), (9, 8, "sliding")] {
-        let mut bench = bench(minute(100));
-        for _ in 0..times {
-            for _ in 1..calls {
-                let lease = bench.take(1);
-                bench.settled(settle(lease, SettleKind::Accepted));
-            }
-            let lease = bench.take(1);
-            bench.now += 10;
-            refused(&mut bench, lease);
-            bench.now += 30_000;
-        }
-        assert_eq!(rung(&mut bench), expected, "one in {calls}");
-    }
-}
-
-#[test]
-fn where_refusals_come_after_many_calls_as_well_more_that_come_soon_take_a_window_down() {
-    // One after so many calls each; the first of them after none that is known of.
-    for (calls, expected) in [
-        (vec![1, 1, 1], "paced"),
-        (vec![1, 30, 1, 1], "sliding"),
-        (vec![1, 30, 1, 1, 1], "paced"),
-        (vec![1, 30, 30, 1, 1, 1], "sliding"),
-        (vec![1, 30, 30, 30, 30, 30, 1, 1, 1, 1], "sliding"),
-        (vec![1, 30, 30, 30, 30, 30, 1, 1, 1, 1, 1], "paced"),
-    ] {
-        let mut bench = bench(minute(100));
-        for count in &calls {
-            let lease = bench.take(*count);
-            bench.now += 10;
-            bench.settled(all_of(count - 1, settle(lease, SettleKind::Accepted)));
-            let refusal = settle(lease, SettleKind::Refused { counted: false });
-            bench.settled(SettleGroup { indexes: vec![count - 1], ..refusal });
-            bench.now += 61_000;
-        }
-        assert_eq!(rung(&mut bench), expected, "after {calls:?} calls");
+        bench.settled(settle(probe, SettleKind::Accepted));
+        bench.now += 7000;
+        assert_eq!(bench.try_take(1).1.granted, u16::from(retry_after_ms.is_none()));
     }
 }
 
@@ -283,11 +139,6 @@ fn pacing_is_given_up_where_refusals_come_after_many_calls_each_all_the_same() {
     bench.now += 10_000;
     bench.take(1);
     assert!(bench.refused_until_exactly(Reason::QuotaExhausted) > 104);
-}
-
-#[test]
-fn where_too_many_may_have_been_at_once_a_refusal_takes_no_window_down() {
-    assert_eq!(rung(&mut struck(vec![minute(100), slots(60, 0)])), "sliding");
 }
 
 #[test]
