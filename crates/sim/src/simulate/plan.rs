@@ -266,6 +266,8 @@ pub struct Expectation {
     /// The longest that anybody waits for a permit, counted from [`FaultPlan::heal_at`] at the earliest; `None`: not
     /// demanded.
     pub wait_bound: Option<Duration>,
+    /// The longest that nobody is served while somebody waits, counted alike; `None`: not demanded.
+    pub idle_bound: Option<Duration>,
 }
 
 /// An upstream in truth.

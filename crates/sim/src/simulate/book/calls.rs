@@ -164,19 +164,26 @@ impl Book {
     /// A worker has waited for a permit since `since`, and got it or not. Who is willing to wait as long as the bound has a
     /// place in a queue, and is served within it. Who gives up before and asks again has none: then somebody is.
     pub(crate) fn waited(&mut self, now: Duration, worker: usize, since: Duration) {
-        let Some(bound) = self.scenario.expects.wait_bound else { return };
         let healed = self.scenario.faults.heal_at;
-        let account = &self.accounts[worker % self.accounts.len()];
-        let queues = self.scenario.load.max_wait >= bound;
-        let from = if queues { since } else { since.max(account.last_got) };
-        let waited = now.saturating_sub(from.max(healed));
-        // Before that nothing is promised.
-        if now >= healed && waited > bound {
-            let (who, waited) = (if queues { "it" } else { "everybody" }, waited.as_millis());
-            let text = format!(
-                "worker {worker} waits, and {who} has waited {waited} ms, the bound is {} ms",
-                bound.as_millis()
-            );
+        if now < healed {
+            // Before that nothing is promised.
+            return;
+        }
+        let expects = &self.scenario.expects;
+        let (wait_bound, idle_bound) = (expects.wait_bound, expects.idle_bound);
+        let queues = wait_bound.is_some_and(|bound| self.scenario.load.max_wait >= bound);
+        let last_got = self.accounts[worker % self.accounts.len()].last_got;
+        let waited = now.saturating_sub(since.max(healed));
+        let idle = now.saturating_sub(since.max(last_got).max(healed));
+        let of_all = [(wait_bound, idle), (idle_bound, idle)].map(|(bound, idle)| (bound, "everybody", idle));
+        let of_it = (wait_bound.filter(|_| queues), "it", waited);
+        let broken = of_all.into_iter().chain([of_it]).find_map(|(bound, who, waited)| {
+            let bound = bound.filter(|bound| waited > *bound)?;
+            Some((who, waited.as_millis(), bound.as_millis()))
+        });
+        if let Some((who, waited, bound)) = broken {
+            let text =
+                format!("worker {worker} waits, and {who} has waited {waited} ms, the bound is {bound} ms");
             self.violate(now, Invariant::BoundedWait, text);
         }
     }

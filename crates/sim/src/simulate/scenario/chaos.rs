@@ -315,6 +315,7 @@ fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
         exact_at_rest: it.is_calm,
         charges_exact: true,
         wait_bound: is_bounded.then_some(bound * 2),
+        idle_bound: None,
     }
 }
 

@@ -154,7 +154,9 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
         scenario.budgets[0].upstream.rules.iter().any(|rule| matches!(rule.kind, RuleKind::Parts(_)));
     let expects = &mut scenario.expects;
     expects.refused_most = expects.refused_most.map(|most| most + 4);
-    expects.refused_per_window_most = expects.refused_per_window_most.map(|most| most + 2);
+    // Where others call as well: all that are under way while the first refusal does not get through.
+    expects.refused_per_window_most =
+        expects.refused_per_window_most.map(|most| most + u64::from(run.workers));
     // What a lost state knew of the upstream's kind is found out again.
     expects.epochs_most = expects.epochs_most.map(|most| (most + 2) * 3);
     if is_in_parts {
@@ -162,8 +164,10 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
         expects.epochs_most = expects.epochs_most.map(|most| most + 2 * u64::from(run.windows));
         expects.refused_most = expects.epochs_most.map(|most| most * u64::from(run.workers));
     }
-    (expects.utilisation_least, expects.jain_least) = (0.0, 0.0);
+    // Shares are promised to those who can ask.
+    (expects.utilisation_least, expects.jain_least, expects.tier_error_most) = (0.0, 0.0, None);
     expects.exact_at_rest = false;
     // Those who were cut off, and the wait for what a lost state forgot.
     expects.wait_bound = expects.wait_bound.map(|bound| bound * 2);
+    expects.idle_bound = expects.idle_bound.map(|bound| bound * 2);
 }

@@ -205,6 +205,7 @@ pub(super) fn all_of_it(window: Duration) -> Expectation {
         exact_at_rest: true,
         charges_exact: true,
         wait_bound: Some(window * 2),
+        idle_bound: Some(window * 2),
     }
 }
 
