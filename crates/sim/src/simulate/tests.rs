@@ -142,6 +142,18 @@ fn promises_that_cannot_be_kept_are_seen_to_be_broken() {
     }
 }
 
+#[test]
+fn a_wait_in_which_nobody_is_served_is_seen() {
+    // All is used up some seconds after each edge.
+    for (bound, is_broken) in [(20, true), (70, false)] {
+        let mut world = sized("window", 1, 20, 2);
+        world.expects.wait_bound = None;
+        world.expects.idle_bound = Some(Duration::from_secs(bound));
+        let found = broken(&report(&world, 1));
+        assert_eq!(found.contains(&Invariant::BoundedWait), is_broken, "{bound} s: {found:?}");
+    }
+}
+
 // ## Invariants fail where they must: what the observer is told
 
 /// An observer of one budget, `window` of 600 a minute and `slots` at once, and what it is told.
