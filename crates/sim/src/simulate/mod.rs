@@ -36,6 +36,8 @@ mod settlement;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told_tests;
 pub mod upstream;
 mod worker;
 mod world;

@@ -9,6 +9,7 @@ use tokio::{runtime, task::JoinSet, time::timeout};
 use super::{
     book::Rest,
     faults,
+    invariants::Invariant,
     log::Keep,
     plan::Scenario,
     report::{Report, jain, quantile, rounded},
@@ -126,8 +127,9 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     world.until(scenario.span().max(scenario.faults.heal_at)).await;
     world.note(format_args!("world"), format_args!("the load ends"));
     world.closing.cancel();
-    // Who waits is to be served within the bound.
-    let patience = scenario.expects.wait_bound.map_or(Duration::ZERO, |bound| bound + Duration::from_secs(1));
+    // Who waits is to be served within the bound, or at least somebody.
+    let bound = scenario.expects.wait_bound.max(scenario.expects.idle_bound);
+    let patience = bound.map_or(Duration::ZERO, |bound| bound + Duration::from_secs(1));
     // A worker that panicked is seen in what it did not do.
     let served = async { while working.join_next().await.is_some() {} };
     if timeout(patience, served).await.is_err() {
@@ -215,8 +217,11 @@ async fn end(world: &Arc<World>, stopped: Duration) -> u64 {
 async fn look(world: &Arc<World>, budget: usize, stopped: Duration, is_end: bool) -> u64 {
     let name = &world.scenario.budgets[budget].spec.name;
     // The store is asked directly: this is nobody's message.
-    let Ok(Some(stored)) = world.ledger.get(name).await else { return 0 };
     let now = world.now();
+    let Ok(Some(stored)) = world.ledger.get(name).await else {
+        world.book().violate(now, Invariant::SlotsReturn, format!("the store does not know {name}"));
+        return 0;
+    };
     let (truths, slots_taken) = {
         let mut upstream = world.upstream(budget);
         (upstream.truth(now), upstream.slots_taken(now))

@@ -138,6 +138,10 @@ fn one(args: &Args) -> Outcome {
     let world = scenario(&args.scenario, args.seed, &args.sizes())
         .ok_or_else(|| Failure::Usage("--scenario: there is none of this name".to_owned()))?;
     let keep = if args.log.is_some() { Keep::All } else { Keep::Last(SHOWN) };
+    if let Some(file) = &args.log {
+        // What cannot be written is told before the run, not after it.
+        save(file, &[])?;
+    }
     let outcome = simulate::run(&world, args.seed, keep).map_err(failed)?;
     if let Some(file) = &args.log {
         save(file, &outcome.log)?;

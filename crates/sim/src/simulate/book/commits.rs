@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bursar_ledger::VmUse;
 use bursar_quota::{
-    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LimitKind, LimitSpec, SettleGroup,
-    SettleKind, Settled,
+    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LimitKind, LimitSpec,
+    SettleGroup, SettleKind, Settled,
 };
 
-use super::{Book, Executed, LEASE_LATE, Permit};
+use super::{Book, Executed, LEASE_AGAIN, LEASE_LATE, Permit};
 use crate::simulate::invariants::Invariant;
 
 /// One commit that ran.
@@ -34,6 +34,8 @@ const COMMANDS: (u64, u64, u64) = (40, 16, 300);
 const INSTRUCTIONS: (u64, u64, u64) = (400_000, 40_000, 2_000);
 /// Keys of a budget beside its leases, and of all of them.
 const KEYS: (usize, usize) = (8, 4);
+/// So many keys that have expired the engine sweeps in each run.
+const SWEPT: usize = 16;
 /// Bytes: for a budget, for each of its limits, for a lease (and for each limit in it).
 const BYTES: (usize, usize, usize) = (300_000, 400_000, 2_000);
 
@@ -56,7 +58,7 @@ impl Book {
             let letters = ran.reply.settled.get(at).map_or(&[][..], Vec::as_slice);
             if group.kind == SettleKind::Unclaimed && letters.contains(&Settled::Unknown) {
                 // What was given back before it was granted is remembered for a minute.
-                self.leases.insert((now + Duration::from_secs(62), group.lease), ());
+                self.leases.insert((now + LEASE_AGAIN + Duration::from_secs(2), group.lease), ());
             }
             for (index, settled) in group.indexes.iter().zip(letters) {
                 if *settled == Settled::Applied {
@@ -116,13 +118,16 @@ impl Book {
             // Granted in a time that the store forgot, or by nobody: either way it cannot be known.
             return;
         };
-        permit.settled = Some(group.kind);
+        let is_first = permit.settled.replace(group.kind).is_none();
         permit.settled_at = now;
         if !group.units.is_empty() {
             permit.actual = Some(group.units.clone());
         }
         let (class, granted_at, executed) = (permit.class.clone(), permit.granted_at, permit.executed);
         let (stay_away, secondary, tells) = (permit.stay_away, permit.secondary, permit.response_tells);
+        if is_first {
+            self.count_settled(now, group.lease);
+        }
         let gives_back = matches!(group.kind, SettleKind::NotSent | SettleKind::Unclaimed);
         if gives_back && executed == Executed::Accepted {
             let text = format!("permit {}.{index} was given back, but its call was counted", group.lease);
@@ -139,6 +144,17 @@ impl Book {
             }
         }
         self.check_epoch(now, (budget, granted_at), taken, (tells, secondary));
+    }
+
+    /// One more permit of a lease is settled: once all are, it is kept for those who settle again.
+    fn count_settled(&mut self, now: Duration, lease: LeaseId) {
+        let Some((kept_till, left)) = self.unsettled.get_mut(&lease) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.leases.remove(&(*kept_till, lease));
+            self.leases.insert((now + LEASE_AGAIN + Duration::from_secs(2), lease), ());
+            self.unsettled.remove(&lease);
+        }
     }
 
     /// Notes for which limits a settled call was no light.
@@ -275,7 +291,9 @@ impl Book {
             return;
         }
         self.tally.permits += new;
-        self.leases.insert((deadline + LEASE_LATE + Duration::from_secs(60), group.lease), ());
+        let kept_till = deadline + LEASE_LATE + LEASE_AGAIN;
+        self.leases.insert((kept_till, group.lease), ());
+        self.unsettled.insert(group.lease, (kept_till, u16::try_from(new).unwrap_or(u16::MAX)));
         let account = &self.accounts[budget];
         let away = account.classes.iter().zip(&account.stay_away).find(|(name, _)| **name == group.class);
         if let Some((class, until)) = away.filter(|(_, until)| **until > now)
@@ -344,17 +362,20 @@ impl Book {
             );
             self.violate(now, Invariant::BoundedWork, text);
         }
-        while let Some((&(forgotten, lease), ())) = self.leases.first_key_value() {
+        for _ in 0..SWEPT {
+            let Some((&(forgotten, lease), ())) = self.leases.first_key_value() else { break };
             if forgotten >= now {
                 break;
             }
             self.leases.remove(&(forgotten, lease));
+            if self.unsettled.get(&lease).is_some_and(|(kept_till, _)| *kept_till == forgotten) {
+                self.unsettled.remove(&lease);
+            }
         }
         let budgets = &self.scenario.budgets;
         let of = |spec: &BudgetSpec| spec.limits.len();
         let limits_most = budgets.iter().map(|budget| of(&budget.spec)).max().unwrap_or(0);
         let limits_all: usize = budgets.iter().map(|budget| of(&budget.spec)).sum();
-        // The sweep of what has expired lags a few runs.
         let keys = KEYS.1 + KEYS.0 * budgets.len() + self.leases.len() + 64;
         let bytes = BYTES.0 * budgets.len()
             + BYTES.1 * limits_all

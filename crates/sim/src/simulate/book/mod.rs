@@ -163,6 +163,8 @@ pub(crate) struct Book {
     pub(crate) waits: Vec<u64>,
     /// Leases that may still be asked for, by when they are forgotten at the latest.
     leases: BTreeMap<(Duration, LeaseId), ()>,
+    /// Of leases with permits that are not settled: until when they are kept, and how many those are.
+    unsettled: BTreeMap<LeaseId, (Duration, u16)>,
     pub(crate) tally: Tally,
 }
 
@@ -193,6 +195,8 @@ pub(crate) struct Tally {
 
 /// How long a lease may outlive its deadline in the store.
 const LEASE_LATE: Duration = Duration::from_secs(600);
+/// And one whose permits are all settled is kept for so long, for those who settle again.
+const LEASE_AGAIN: Duration = Duration::from_secs(60);
 
 impl Book {
     pub(crate) fn new(scenario: &Scenario) -> Self {
@@ -235,6 +239,7 @@ impl Book {
             unsteady: None,
             waits: Vec::new(),
             leases: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             tally: Tally::default(),
             scenario: scenario.clone(),
         }
@@ -286,7 +291,7 @@ impl Book {
         longest + sends
     }
 
-    fn violate(&mut self, now: Duration, invariant: Invariant, text: String) {
+    pub(crate) fn violate(&mut self, now: Duration, invariant: Invariant, text: String) {
         self.violations.add(now, invariant, text);
     }
 }

@@ -14,9 +14,8 @@ use crate::simulate::{
 /// So many workers use up what any of the scenarios' upstreams gives; of fewer no share of it is demanded.
 const ENOUGH: u16 = 12;
 
-/// So much of what the upstream offered may be used: a call at the very edge of the measured windows may count in one and not in the
-/// other.
-const EDGE: f64 = 1.001;
+/// So much of what the upstream offered may be used: all of it, but for how fractions are rounded.
+const EDGE: f64 = 1.000_001;
 
 /// One budget at rest: what the scripts say of it, and what is so.
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +158,7 @@ impl Book {
             *charged.entry(usage.unit.as_str()).or_default() += usage.cost;
         }
         // By unit: what calls cost that the upstream counted; what may have been sent and was not; what is charged by
-        // the estimate, as nobody said what it was.
+        // the estimate, as nobody said what it was. What a settlement said it was is that, or charged wrong.
         let (mut counted, mut phantom) = (BTreeMap::<String, i128>::new(), BTreeMap::<String, i128>::new());
         for permit in self.of_budget(rest.budget) {
             let mut truth: BTreeMap<String, i128> = BTreeMap::new();
@@ -175,7 +174,8 @@ impl Book {
             let refunded =
                 permit.is_given_back() || permit.settled == Some(SettleKind::Refused { counted: false });
             let charge = if refunded { &[][..] } else { permit.actual.as_ref().unwrap_or(&permit.reserved) };
-            for (unit, cost) in charge {
+            let is_told = is_counted && permit.actual.is_some() && permit.settled != Some(SettleKind::Lost);
+            for (unit, cost) in charge.iter().filter(|_| !is_told) {
                 let true_cost = truth.get(unit.as_str()).copied().unwrap_or(0);
                 *phantom.entry(unit.as_str().to_owned()).or_default() += i128::from(*cost) - true_cost;
             }

@@ -300,6 +300,9 @@ fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
     let calls = (slow + SECOND) * queue + SECOND * 120;
     let back_off = if it.is_true { Duration::ZERO } else { SECOND * 600 };
     let bound = round + calls + back_off;
+    // Somebody is served as soon as windows, answers and deadlines allow.
+    let ttl = scenario.load.ttl.unwrap_or_default();
+    let idle = (it.window * 4 + slow + ttl + SECOND * 120 + back_off) * if it.is_true { 1 } else { 2 };
     // Who gives up and asks again loses his place; and who wants a scarce class waits for that.
     let load = &scenario.load;
     let is_bounded = load.spikes.is_empty() && load.classes.len() == 1 && load.max_wait >= round + calls;
@@ -315,7 +318,7 @@ fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
         exact_at_rest: it.is_calm,
         charges_exact: true,
         wait_bound: is_bounded.then_some(bound * 2),
-        idle_bound: None,
+        idle_bound: Some(idle),
     }
 }
 

@@ -49,7 +49,6 @@ fn lost(draws: &mut Draws, run: &Run, lasts: Duration) -> Scenario {
     let mut into = |at: u32| moment(&scenario, at, draws.ms(12_000..=35_000));
     let events = [(into(250), Fault::Crash(replica)), (into(600), Fault::StoreDown)];
     scenario.faults.events = events.map(|(at, what)| FaultEvent { at, lasts, what }).into();
-    scenario.expects.exact_at_rest = false;
     scenario
 }
 

@@ -203,6 +203,7 @@ fn chaos_is_small_and_of_every_kind() {
         claimed += u32::from(scenario.expects.refused_most == Some(0));
         healed += u32::from(!scenario.faults.heal_at.is_zero());
         assert!(rule.capacity * u64::from(scenario.windows) <= 500, "{seed}");
+        assert!(scenario.expects.idle_bound.is_some(), "{seed}: nothing demands that anybody is served");
         assert!(scenario.faults.heal_at < scenario.span() + Duration::from_secs(60), "{seed}");
     }
     // 7 kinds (the bucket in two forms), 5 styles.
