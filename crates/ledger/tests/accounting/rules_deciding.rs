@@ -415,6 +415,16 @@ fn more_than_ten_times_what_is_declared_is_never_believed() {
     assert_eq!(bench.stand().capacity, 100);
 }
 
+#[test]
+fn more_than_is_declared_is_said_twice_in_a_row() {
+    let mut bench = bench(minute(10));
+    for (said, expected) in [(20, 10), (10, 10), (20, 10), (20, 20)] {
+        let lease = bench.take(1);
+        bench.settled(read(lease, names(Some(5), said)));
+        assert_eq!(bench.stand().capacity, expected);
+    }
+}
+
 // === time ===
 
 #[test]

@@ -246,17 +246,19 @@ fn a_reset_that_is_not_told_or_has_passed_says_nothing_of_when_to_come_back() {
 
 #[test]
 fn of_several_limits_with_nothing_left_the_last_reset_counts() {
-    let mut other = minute(1000);
-    other.name = LimitName::new("other").unwrap();
-    let mut bench = Bench::new(&budget(vec![minute(1000), other]));
-    let mut group = bench.acquire(1, 1, 60_000);
-    group.costs = vec![1, 1];
-    let lease = group.lease;
-    bench.commit(Vec::new(), vec![group]);
-    let readings =
-        vec![says(0, Some((9000, 9000))), LimitReading { limit: 1, ..says(0, Some((4000, 4000))) }];
-    let group = SettleGroup { readings, ..refused(lease, Scope::Budget, None) };
-    assert_eq!(bench.commit(vec![group], Vec::new()).paused_ms, [9001]);
+    for (first, second) in [(9000, 4000), (4000, 9000)] {
+        let mut other = minute(1000);
+        other.name = LimitName::new("other").unwrap();
+        let mut bench = Bench::new(&budget(vec![minute(1000), other]));
+        let mut group = bench.acquire(1, 1, 60_000);
+        group.costs = vec![1, 1];
+        let lease = group.lease;
+        bench.commit(Vec::new(), vec![group]);
+        let second = LimitReading { limit: 1, ..says(0, Some((second, second))) };
+        let readings = vec![says(0, Some((first, first))), second];
+        let group = SettleGroup { readings, ..refused(lease, Scope::Budget, None) };
+        assert_eq!(bench.commit(vec![group], Vec::new()).paused_ms, [9001]);
+    }
 }
 
 #[test]
