@@ -175,16 +175,15 @@ impl Book {
         let last_got = self.accounts[worker % self.accounts.len()].last_got;
         let waited = now.saturating_sub(since.max(healed));
         let idle = now.saturating_sub(since.max(last_got).max(healed));
-        let of_all = [(wait_bound, idle), (idle_bound, idle)].map(|(bound, idle)| (bound, "everybody", idle));
-        let of_it = (wait_bound.filter(|_| queues), "it", waited);
-        let broken = of_all.into_iter().chain([of_it]).find_map(|(bound, who, waited)| {
-            let bound = bound.filter(|bound| waited > *bound)?;
-            Some((who, waited.as_millis(), bound.as_millis()))
-        });
-        if let Some((who, waited, bound)) = broken {
-            let text =
-                format!("worker {worker} waits, and {who} has waited {waited} ms, the bound is {bound} ms");
-            self.violate(now, Invariant::BoundedWait, text);
+        let promised = if queues { ("it", waited) } else { ("everybody", idle) };
+        for (bound, (who, waited)) in [(wait_bound, promised), (idle_bound, ("everybody", idle))] {
+            let Some(bound) = bound.filter(|bound| waited > *bound) else { continue };
+            let text = format!(
+                "worker {worker} waits, and {who} has waited {} ms, the bound is {} ms",
+                waited.as_millis(),
+                bound.as_millis()
+            );
+            return self.violate(now, Invariant::BoundedWait, text);
         }
     }
 }

@@ -58,7 +58,7 @@ impl Book {
             let letters = ran.reply.settled.get(at).map_or(&[][..], Vec::as_slice);
             if group.kind == SettleKind::Unclaimed && letters.contains(&Settled::Unknown) {
                 // What was given back before it was granted is remembered for a minute.
-                self.leases.insert((now + LEASE_AGAIN + Duration::from_secs(2), group.lease), ());
+                self.leases.insert((now + LEASE_AGAIN, group.lease), ());
             }
             for (index, settled) in group.indexes.iter().zip(letters) {
                 if *settled == Settled::Applied {
@@ -152,7 +152,7 @@ impl Book {
         *left -= 1;
         if *left == 0 {
             self.leases.remove(&(*kept_till, lease));
-            self.leases.insert((now + LEASE_AGAIN + Duration::from_secs(2), lease), ());
+            self.leases.insert((now + LEASE_AGAIN, lease), ());
             self.unsettled.remove(&lease);
         }
     }

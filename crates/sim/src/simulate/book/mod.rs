@@ -195,8 +195,8 @@ pub(crate) struct Tally {
 
 /// How long a lease may outlive its deadline in the store.
 const LEASE_LATE: Duration = Duration::from_secs(600);
-/// And one whose permits are all settled is kept for so long, for those who settle again.
-const LEASE_AGAIN: Duration = Duration::from_secs(60);
+/// And one whose permits are all settled is kept for a minute, for those who settle again; with what the store's time may lag.
+const LEASE_AGAIN: Duration = Duration::from_secs(62);
 
 impl Book {
     pub(crate) fn new(scenario: &Scenario) -> Self {

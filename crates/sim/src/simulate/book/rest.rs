@@ -173,9 +173,13 @@ impl Book {
             }
             let refunded =
                 permit.is_given_back() || permit.settled == Some(SettleKind::Refused { counted: false });
-            let charge = if refunded { &[][..] } else { permit.actual.as_ref().unwrap_or(&permit.reserved) };
             let is_told = is_counted && permit.actual.is_some() && permit.settled != Some(SettleKind::Lost);
-            for (unit, cost) in charge.iter().filter(|_| !is_told) {
+            let by_estimate = if refunded || is_told {
+                &[][..]
+            } else {
+                permit.actual.as_ref().unwrap_or(&permit.reserved)
+            };
+            for (unit, cost) in by_estimate {
                 let true_cost = truth.get(unit.as_str()).copied().unwrap_or(0);
                 *phantom.entry(unit.as_str().to_owned()).or_default() += i128::from(*cost) - true_cost;
             }
