@@ -41,8 +41,6 @@ local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
 -- fast meets the next refusal soon. Where as many come though the limit is paced, each more than a window after the one
 -- before, pacing does not help.
 local EVENTS, EVENTS_WITHIN = 3, 16
--- Where refusals come one by one after many calls as well, chance throws some together: for each of those, up to EVENTS, it
--- takes one more, of those that come soon and of those at once.
 -- So few are this share of the capacity, or this cost.
 local DENSE, LEAST_DENSE = 1 / 16, 8
 -- Nor does it help where one is let out at a time, and so many refusals came all the same with something left, each after more
@@ -326,7 +324,8 @@ function ladder.excuses(limit, s, now)
 end
 
 -- Whether this refusal, with something left, shows that calls went too fast. One that is refused is bad luck; many at once, and
--- soon again, are not, nor is one again and again.
+-- soon again, are not, nor is one again and again. Where they come one by one after many calls as well, chance throws some
+-- together: for each of those, up to EVENTS, it takes one more, of those that come soon and of those at once.
 local function is_too_fast(limit, is_dense, now)
   local since = limit.strike_at and now - limit.strike_at
   local is_near = since and since < EVENTS_WITHIN * limit.window
