@@ -58,7 +58,7 @@ async fn ask(
             let call = pin!(link.acquire(&asking, limit));
             carried(&mut alone, call, riding, rode).await
         };
-        let answer = match attempt {
+        let mut answer = match attempt {
             Ok(answer) => answer,
             Err(fault) => {
                 fresh = false;
@@ -68,14 +68,14 @@ async fn ask(
                 continue;
             }
         };
-        if let Some(settled) = answer.message.settled.as_ref().filter(|_| riding.is_some()) {
+        if let Some(settled) = answer.message.settled.take().filter(|_| riding.is_some()) {
             taken(settled, riding, rode);
             alone = Alone::none();
         }
         asking.riding = riding.as_ref().map(Ticket::settling);
-        match decided(&answer)? {
+        match decided(&mut answer)? {
             Decided::Permit(granted) => {
-                let permit = receive(link, options, granted, &answer, fresh);
+                let permit = receive(link, options, granted, answer.sent_at, fresh);
                 if permit.is_sendable() {
                     return Ok(permit);
                 }
@@ -126,8 +126,8 @@ async fn carried<T>(
 }
 
 /// The settlement that rode along was answered.
-fn taken(settled: &v1::SettleResponse, riding: &mut Option<Ticket>, rode: &mut Rode) {
-    match Settlement::read(settled.clone()) {
+fn taken(settled: v1::SettleResponse, riding: &mut Option<Ticket>, rode: &mut Rode) {
+    match Settlement::read(settled) {
         Ok(settlement) => {
             *rode = Some(settlement);
             if let Some(ticket) = riding.as_mut() {
@@ -140,8 +140,8 @@ fn taken(settled: &v1::SettleResponse, riding: &mut Option<Ticket>, rode: &mut R
     *riding = None;
 }
 
-fn decided(answer: &Answer<v1::AcquireResponse>) -> Result<Decided, CallError> {
-    answer.message.result.clone().ok_or_else(|| CallError::Protocol {
+fn decided(answer: &mut Answer<v1::AcquireResponse>) -> Result<Decided, CallError> {
+    answer.message.result.take().ok_or_else(|| CallError::Protocol {
         message: "an answer to an acquire with neither a permit nor a refusal".to_owned(),
         retry_after: None,
     })
@@ -153,13 +153,13 @@ fn receive(
     link: &Link,
     options: &AcquireOptions,
     granted: v1::Permit,
-    answer: &Answer<v1::AcquireResponse>,
+    sent_at: Duration,
     fresh: bool,
 ) -> Permit {
     let now = link.core().now();
     let waited = Duration::from_millis(granted.waited_ms);
     let certainly = if fresh { waited } else { Duration::ZERO };
-    let made = answer.sent_at.saturating_add(certainly).min(now);
+    let made = sent_at.saturating_add(certainly).min(now);
     let ticket = Ticket::new(link.clone(), options.budget().to_owned(), granted.permit_id);
     let send_within = Duration::from_millis(granted.send_within_ms);
     let deadline = Duration::from_millis(granted.deadline_ms);

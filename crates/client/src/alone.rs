@@ -1,6 +1,6 @@
 //! A settlement that is sent by itself, to another replica, because the one that has it keeps silent.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     endpoints::Turn,
@@ -16,7 +16,7 @@ pub(crate) struct Alone<'a>(Option<Pin<Box<dyn Future<Output = Option<Settlement
 
 impl<'a> Alone<'a> {
     /// Counts from now.
-    pub(crate) fn new(link: &'a Link, settling: Settling) -> Self {
+    pub(crate) fn new(link: &'a Link, settling: Arc<Settling>) -> Self {
         Self((link.core().endpoints.len() > 1).then(|| Box::pin(late(link, settling)) as _))
     }
 
@@ -46,7 +46,7 @@ impl<'a> Alone<'a> {
 }
 
 /// `None`: nobody took it. Then the call that carries it decides.
-async fn late(link: &Link, settling: Settling) -> Option<Settlement> {
+async fn late(link: &Link, settling: Arc<Settling>) -> Option<Settlement> {
     let silent = link.turn();
     tokio::time::sleep(link.core().config.settle_alone_after).await;
     let taken = deliver(link, &settling, silent.as_ref()).await;

@@ -54,16 +54,21 @@ pub(crate) struct Asking {
     /// By the client's clock.
     pub(crate) waits_until: Duration,
     /// What rides along.
-    pub(crate) riding: Option<Settling>,
+    pub(crate) riding: Option<Arc<Settling>>,
 }
 
 impl Asking {
     /// The message, if it is made at `now`: of the wait, what is left.
     pub(crate) fn at(&self, now: Duration) -> AcquireRequest {
+        self.clone().into_message(now)
+    }
+
+    /// The same, of an acquire that is not asked again.
+    pub(crate) fn into_message(self, now: Duration) -> AcquireRequest {
         AcquireRequest {
             max_wait_ms: millis(self.waits_until.saturating_sub(now)),
-            settle: self.riding.as_ref().map(|settling| settling.at(now)),
-            ..self.request.clone()
+            settle: self.riding.map(|settling| settling.at(now)),
+            ..self.request
         }
     }
 }
@@ -110,7 +115,7 @@ impl Link {
     }
 
     /// One attempt at a settlement, within `limit`.
-    pub(crate) async fn settle(&self, settling: &Settling, limit: Duration) -> Answered<SettleResponse> {
+    pub(crate) async fn settle(&self, settling: &Arc<Settling>, limit: Duration) -> Answered<SettleResponse> {
         match self {
             Self::Unary(core) => {
                 let (turn, limit) = ready(core, limit).await?;

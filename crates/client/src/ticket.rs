@@ -1,6 +1,6 @@
 //! What stands behind a permit until it is settled, and settles it if its holder goes away.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     alone::Alone,
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Ticket {
     link: Link,
-    settling: Settling,
+    settling: Arc<Settling>,
     armed: bool,
 }
 
@@ -22,7 +22,7 @@ impl Ticket {
     /// A permit that has just been received; lost unless it is told otherwise.
     pub(crate) fn new(link: Link, budget: String, permit_id: String) -> Self {
         let (request, age) = Outcome::lost().into_request(budget, permit_id);
-        Self { settling: Settling { request, received_at: Duration::MAX, age }, link, armed: true }
+        Self { settling: Arc::new(Settling { request, received_at: Duration::MAX, age }), link, armed: true }
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -39,16 +39,16 @@ impl Ticket {
 
     /// Tells what became of the permit; its age is counted from here.
     pub(crate) fn told(&mut self, outcome: Outcome) {
-        let request = &mut self.settling.request;
+        let settling = Arc::make_mut(&mut self.settling);
         let (budget, permit_id) =
-            (std::mem::take(&mut request.budget), std::mem::take(&mut request.permit_id));
-        let (request, age) = outcome.into_request(budget, permit_id);
-        self.settling = Settling { request, received_at: self.link.core().now(), age };
+            (std::mem::take(&mut settling.request.budget), std::mem::take(&mut settling.request.permit_id));
+        (settling.request, settling.age) = outcome.into_request(budget, permit_id);
+        settling.received_at = self.link.core().now();
     }
 
     /// The settlement, to ride along with an acquire.
-    pub(crate) fn settling(&self) -> Settling {
-        self.settling.clone()
+    pub(crate) fn settling(&self) -> Arc<Settling> {
+        Arc::clone(&self.settling)
     }
 
     /// Nothing is left to do.
@@ -70,13 +70,16 @@ impl Drop for Ticket {
         if !self.armed {
             return;
         }
-        let (link, mut settling) = (self.link.clone(), self.settling.clone());
-        settling.received_at = settling.received_at.min(link.core().now());
+        let (link, mut settling) = (self.link.clone(), self.settling());
+        let now = link.core().now();
+        if settling.received_at > now {
+            Arc::make_mut(&mut settling).received_at = now;
+        }
         let core = link.core().clone();
         let (budget, permit) = (settling.request.budget.clone(), settling.request.permit_id.clone());
         let started = core.in_background(async move {
             if let Err(error) = deliver(&link, &settling).await {
-                let request = settling.request;
+                let request = &settling.request;
                 tracing::warn!(budget = %request.budget, permit = %request.permit_id, %error, "a dropped permit was not settled");
             }
         });
@@ -87,10 +90,10 @@ impl Drop for Ticket {
 }
 
 /// Delivers a settlement over its link and, where the answer is late, by itself as well.
-async fn deliver(link: &Link, settling: &Settling) -> Result<Settlement, CallError> {
+async fn deliver(link: &Link, settling: &Arc<Settling>) -> Result<Settlement, CallError> {
     let asked = link.turn();
     let over = std::pin::pin!(over(link, settling));
-    match Alone::new(link, settling.clone()).beside(over).await {
+    match Alone::new(link, Arc::clone(settling)).beside(over).await {
         Ok(delivered) => delivered,
         Err(settlement) => {
             // A settlement does not wait. Whoever has not answered by now, while another has, is not asked again at once.
@@ -102,7 +105,7 @@ async fn deliver(link: &Link, settling: &Settling) -> Result<Settlement, CallErr
     }
 }
 
-async fn over(link: &Link, settling: &Settling) -> Result<Settlement, CallError> {
+async fn over(link: &Link, settling: &Arc<Settling>) -> Result<Settlement, CallError> {
     let core = link.core();
     let mut attempts = Attempts::new(core, core.config.settle_within);
     loop {

@@ -7,7 +7,10 @@ use bursar_dialect::Profiles;
 use bursar_quota::{BudgetName, Clock, LimitSnapshot, Reason, Refusal};
 use bursar_wire::v1::{self, acquire_response};
 use futures_util::future::{OptionFuture, join};
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{auth::Caller, convert, failure::Failure, metrics::Metrics};
@@ -65,12 +68,13 @@ impl Desk {
         let budget = acquire.budget.clone();
         // Both are under way at once, the settlement handed in first: a lane's commit settles before it grants, so one
         // call to the store does for both.
-        let decided = CancellationToken::new();
+        let decided = Notify::new();
         let riding =
             OptionFuture::from(rider.map(|rider| Box::pin(self.settle_rider(*rider, caller, &decided))));
         let deciding = async {
-            let _decided = decided.clone().drop_guard();
-            self.decide(acquire, cancelled).await
+            let result = self.decide(acquire, cancelled).await;
+            decided.notify_one();
+            result
         };
         let (settled, result) = join(riding, deciding).await;
         let result = match result {
@@ -107,7 +111,7 @@ impl Desk {
         &self,
         rider: v1::SettleRequest,
         caller: &Caller,
-        decided: &CancellationToken,
+        decided: &Notify,
     ) -> v1::SettleResponse {
         let began = self.clock.monotonic();
         loop {
@@ -126,7 +130,7 @@ impl Desk {
             let Some(rest) = failure.passes_in() else { return convert::settle::failed(&failure) };
             tokio::select! {
                 biased;
-                () = decided.cancelled() => return convert::settle::failed(&failure),
+                () = decided.notified() => return convert::settle::failed(&failure),
                 () = sleep(rest.max(LEAST_REST)) => {}
             }
         }

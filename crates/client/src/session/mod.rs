@@ -90,7 +90,8 @@ impl Handle {
 
     pub(crate) async fn acquire(self: &Arc<Self>, asking: &Asking) -> Result<Answer<AcquireResponse>, Fault> {
         let slot = slot(&self.shared.acquires).await?;
-        let answer = self.ask(Body::Acquire(Box::new(asking.clone())), &asking.request.budget, slot).await?;
+        let body = Body::Acquire(Box::new(asking.clone()));
+        let answer = self.ask(body, &asking.request.budget, slot).await?;
         match answer.message {
             Said::Acquired(message) => Ok(Answer { message, sent_at: answer.sent_at, via: answer.via }),
             _ => Err(mixed_up()),
@@ -99,10 +100,10 @@ impl Handle {
 
     pub(crate) async fn settle(
         self: &Arc<Self>,
-        settling: &Settling,
+        settling: &Arc<Settling>,
     ) -> Result<Answer<SettleResponse>, Fault> {
         let slot = slot(&self.shared.others).await?;
-        let answer = self.ask(Body::Settle(Box::new(settling.clone())), "", slot).await?;
+        let answer = self.ask(Body::Settle(Arc::clone(settling)), "", slot).await?;
         match answer.message {
             Said::Settled(message) => Ok(Answer { message, sent_at: answer.sent_at, via: answer.via }),
             _ => Err(mixed_up()),
@@ -148,8 +149,7 @@ impl Handle {
         let (sender, receiver) = oneshot::channel();
         let (id, waker) = lock(&self.shared.state).ask(body, Some(sender), slot);
         self.wake(waker);
-        let mut waiting =
-            Waiting { handle: Arc::clone(self), id, budget: budget.to_owned(), receiver: Some(receiver) };
+        let mut waiting = Waiting { handle: self, id, budget, receiver: Some(receiver) };
         let Some(receiver) = waiting.receiver.as_mut() else { return Err(mixed_up()) };
         let reply = receiver.await;
         waiting.receiver = None;
@@ -184,18 +184,18 @@ fn mixed_up() -> Fault {
 }
 
 /// A caller that waits for its answer. If it goes away, its request is cancelled and its permit given back.
-struct Waiting {
-    handle: Arc<Handle>,
+struct Waiting<'a> {
+    handle: &'a Arc<Handle>,
     id: u64,
-    budget: String,
+    budget: &'a str,
     /// `None`: answered.
     receiver: Option<oneshot::Receiver<Reply>>,
 }
 
-impl Drop for Waiting {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let Some(mut receiver) = self.receiver.take() else { return };
-        let (under_way, waker) = lock(&self.handle.shared.state).abandon(self.id);
+        let (under_way, waker) = lock(&self.handle.shared.state).abandon(self.id, self.budget);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -204,8 +204,8 @@ impl Drop for Waiting {
         }
         let Ok(Ok(Answer { message: Said::Acquired(response), .. })) = receiver.try_recv() else { return };
         if let Some(Decided::Permit(permit)) = response.result {
-            let link = Link::Session(Arc::clone(&self.handle));
-            let mut ticket = Ticket::new(link, std::mem::take(&mut self.budget), permit.permit_id);
+            let link = Link::Session(Arc::clone(self.handle));
+            let mut ticket = Ticket::new(link, self.budget.to_owned(), permit.permit_id);
             ticket.told(Outcome::not_sent());
         }
     }

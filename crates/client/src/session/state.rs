@@ -26,6 +26,9 @@ const MOST_OF_A_KIND: usize = 256;
 /// the largest response has about 100,000.
 const MOST_BYTES: usize = 768 << 10;
 
+/// The most bytes that a message adds to a request: its id, its times, what rides along, and what frames them.
+const MOST_ADDED: usize = 64;
+
 /// After so many answers in a row that say "later", another replica is tried: it may reach the store.
 const ENOUGH_PUT_OFF: u32 = 8;
 
@@ -33,8 +36,39 @@ const ENOUGH_PUT_OFF: u32 = 8;
 #[derive(Debug)]
 pub(super) enum Body {
     Acquire(Box<Asking>),
-    Settle(Box<Settling>),
+    Settle(Arc<Settling>),
     Renew(Box<v1::RenewRequest>),
+}
+
+impl Body {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Acquire(_) => Kind::Acquire,
+            Self::Settle(_) => Kind::Settle,
+            Self::Renew(_) => Kind::Renew,
+        }
+    }
+
+    /// Bytes of its message at most.
+    fn size(&self) -> usize {
+        let told = match self {
+            Self::Acquire(asking) => {
+                let riding = asking.riding.as_ref().map_or(0, |settling| settling.request.encoded_len());
+                asking.request.encoded_len() + riding
+            }
+            Self::Settle(settling) => settling.request.encoded_len(),
+            Self::Renew(request) => request.encoded_len(),
+        };
+        told + MOST_ADDED
+    }
+}
+
+/// What sort of request it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Acquire,
+    Settle,
+    Renew,
 }
 
 /// What it is answered.
@@ -50,13 +84,24 @@ pub(super) type Reply = Result<Answer<Said>, Fault>;
 /// A request that has no answer yet. It occupies its slot until then, whether or not anybody still waits for it.
 #[derive(Debug)]
 struct Ask {
-    body: Body,
-    /// `None`: its caller went away. Replies are sent under the session's lock: a caller that goes away then either finds
-    /// its request here or has its answer.
-    reply: Option<oneshot::Sender<Reply>>,
+    kind: Kind,
+    /// `None`: it has been written. Who asked asks again if need be.
+    body: Option<Body>,
+    asker: Asker,
     /// On which connection it was written, and when.
     sent: Option<(u64, Duration)>,
     slot: OwnedSemaphorePermit,
+}
+
+/// Who wants an answer. Replies are sent under the session's lock: a caller that goes away then either finds its request
+/// here or has its answer.
+#[derive(Debug)]
+enum Asker {
+    Waits(oneshot::Sender<Reply>),
+    /// It went away: a permit of this budget is given back.
+    Gone(String),
+    /// Nobody ever waited.
+    Nobody,
 }
 
 /// One connection, current or retiring.
@@ -107,7 +152,8 @@ impl State {
     ) -> (u64, Option<Waker>) {
         self.next += 1;
         let id = self.next;
-        self.asks.insert(id, Ask { body, reply, sent: None, slot });
+        let (kind, asker) = (body.kind(), reply.map_or(Asker::Nobody, Asker::Waits));
+        self.asks.insert(id, Ask { kind, body: Some(body), asker, sent: None, slot });
         // Requests that were given up before they were written leave their ids behind.
         if self.queue.len() > 2 * self.asks.len() + 64 {
             let asks = &self.asks;
@@ -117,8 +163,8 @@ impl State {
         (id, self.waker(self.current))
     }
 
-    /// The caller went away. Whether the request was still under way; then whom to wake.
-    pub(super) fn abandon(&mut self, id: u64) -> (bool, Option<Waker>) {
+    /// The caller went away, who asked for `budget`. Whether the request was still under way; then whom to wake.
+    pub(super) fn abandon(&mut self, id: u64, budget: &str) -> (bool, Option<Waker>) {
         let Some(ask) = self.asks.get_mut(&id) else {
             return (false, None);
         };
@@ -126,8 +172,8 @@ impl State {
             self.asks.remove(&id);
             return (true, None);
         };
-        ask.reply = None;
-        let acquire = matches!(ask.body, Body::Acquire(_));
+        ask.asker = Asker::Gone(budget.to_owned());
+        let acquire = ask.kind == Kind::Acquire;
         if let Some(line) = self.lines.iter_mut().find(|line| line.epoch == epoch && acquire) {
             line.cancels.push_back(id);
             return (true, line.waker.take());
@@ -202,7 +248,7 @@ impl State {
         }
         let fails = |ask: &Ask| ask.sent.map_or(unsent, |(sent, _)| sent == epoch);
         for (_, ask) in self.asks.extract_if(|_, ask| fails(ask)) {
-            if let Some(reply) = ask.reply {
+            if let Asker::Waits(reply) = ask.asker {
                 let _ = reply.send(Err(fault.clone()));
             }
         }
@@ -240,22 +286,24 @@ impl State {
 
     fn fill(&mut self, epoch: u64, now: Duration, message: &mut SessionRequest) {
         let mut bytes = 0;
-        while let Some(id) = self.queue.pop_front() {
-            let Some(ask) = self.asks.get_mut(&id) else { continue };
-            let one = one(id, &ask.body, now);
-            let full = message.acquires.len() + one.acquires.len() > MOST_OF_A_KIND
-                || message.settles.len() + one.settles.len() > MOST_OF_A_KIND
-                || message.renews.len() + one.renews.len() > MOST_OF_A_KIND;
-            let size = one.encoded_len();
-            if full || (bytes > 0 && bytes + size > MOST_BYTES) {
-                self.queue.push_front(id);
-                return;
+        while let Some(&id) = self.queue.front() {
+            if let Some(ask) = self.asks.get_mut(&id)
+                && let Some(body) = &ask.body
+            {
+                let beside = match ask.kind {
+                    Kind::Acquire => message.acquires.len(),
+                    Kind::Settle => message.settles.len(),
+                    Kind::Renew => message.renews.len(),
+                };
+                let size = body.size();
+                if beside >= MOST_OF_A_KIND || (bytes > 0 && bytes + size > MOST_BYTES) {
+                    return;
+                }
+                bytes += size;
+                ask.sent = Some((epoch, now));
+                put(message, id, ask.body.take(), now);
             }
-            bytes += size;
-            ask.sent = Some((epoch, now));
-            message.acquires.extend(one.acquires);
-            message.settles.extend(one.settles);
-            message.renews.extend(one.renews);
+            self.queue.pop_front();
         }
     }
 
@@ -281,21 +329,21 @@ impl State {
                     line.done.notify_one();
                 }
             }
-            let said = read(&ask.body, answer);
+            let said = read(ask.kind, answer);
             match &said {
                 Ok(_) | Err(Fault::Final(_)) => self.put_off = 0,
                 Err(Fault::Later { .. }) => self.put_off += 1,
                 Err(Fault::Elsewhere(_)) => useless = true,
             }
-            match (ask.reply, said) {
-                (Some(reply), said) => {
+            match (ask.asker, said) {
+                (Asker::Waits(reply), said) => {
                     let _ = reply.send(said.map(|message| Answer { message, sent_at, via: epoch }));
                 }
-                (None, Ok(Said::Acquired(response))) => {
-                    let wake = self.give_back(&ask.body, response, ask.slot, now);
+                (Asker::Gone(budget), Ok(Said::Acquired(response))) => {
+                    let wake = self.give_back(budget, response, ask.slot, now);
                     waker = waker.or(wake);
                 }
-                (None, _) => {}
+                (Asker::Gone(_) | Asker::Nobody, _) => {}
             }
         }
         let left = if useless || self.put_off >= ENOUGH_PUT_OFF { self.retire(epoch) } else { None };
@@ -309,17 +357,16 @@ impl State {
     /// Whom to wake.
     fn give_back(
         &mut self,
-        body: &Body,
+        budget: String,
         response: v1::AcquireResponse,
         slot: OwnedSemaphorePermit,
         now: Duration,
     ) -> Option<Waker> {
-        let (Body::Acquire(asking), Some(Decided::Permit(permit))) = (body, response.result) else {
+        let Some(Decided::Permit(permit)) = response.result else {
             return None;
         };
-        let budget = asking.request.budget.clone();
         let (request, age) = Outcome::not_sent().into_request(budget, permit.permit_id);
-        self.ask(Body::Settle(Box::new(Settling { request, received_at: now, age })), None, slot).1
+        self.ask(Body::Settle(Arc::new(Settling { request, received_at: now, age })), None, slot).1
     }
 
     fn waker(&mut self, epoch: Option<u64>) -> Option<Waker> {
@@ -328,29 +375,28 @@ impl State {
     }
 }
 
-/// A message of one request, if it is made at `now`.
-fn one(id: u64, body: &Body, now: Duration) -> SessionRequest {
-    let mut message = SessionRequest::default();
+/// Puts a request into a message that is made at `now`.
+fn put(message: &mut SessionRequest, id: u64, body: Option<Body>, now: Duration) {
     match body {
-        Body::Acquire(asking) => {
-            message.acquires.push(v1::SessionAcquire { id, request: Some(asking.at(now)) });
+        Some(Body::Acquire(asking)) => {
+            message.acquires.push(v1::SessionAcquire { id, request: Some(asking.into_message(now)) });
         }
-        Body::Settle(settling) => {
+        Some(Body::Settle(settling)) => {
             message.settles.push(v1::SessionSettle { id, request: Some(settling.at(now)) });
         }
-        Body::Renew(request) => {
-            message.renews.push(v1::SessionRenew { id, request: Some((**request).clone()) });
+        Some(Body::Renew(request)) => {
+            message.renews.push(v1::SessionRenew { id, request: Some(*request) });
         }
+        None => {}
     }
-    message
 }
 
 /// The answer to a request, if it is one to a request of this kind.
-fn read(body: &Body, answer: Option<Wire>) -> Result<Said, Fault> {
-    match (body, answer) {
-        (Body::Acquire(_), Some(Wire::Acquired(response))) => Ok(Said::Acquired(response)),
-        (Body::Settle(_), Some(Wire::Settled(response))) => Ok(Said::Settled(response)),
-        (Body::Renew(_), Some(Wire::Renewed(response))) => Ok(Said::Renewed(response)),
+fn read(kind: Kind, answer: Option<Wire>) -> Result<Said, Fault> {
+    match (kind, answer) {
+        (Kind::Acquire, Some(Wire::Acquired(response))) => Ok(Said::Acquired(response)),
+        (Kind::Settle, Some(Wire::Settled(response))) => Ok(Said::Settled(response)),
+        (Kind::Renew, Some(Wire::Renewed(response))) => Ok(Said::Renewed(response)),
         (_, Some(Wire::Error(error))) => Err(Fault::of_session(error)),
         _ => {
             let message = "an answer of another kind than the request".to_owned();
