@@ -36,7 +36,16 @@ fn refusal(reason: Reason, retry_after: Option<Duration>) -> AcquireError {
 }
 
 /// Acquires; see [`crate::Coordinator::acquire`].
-pub(crate) async fn acquire(core: &Arc<Core>, request: Acquire) -> Result<Granted, AcquireError> {
+pub(crate) fn acquire(
+    core: &Arc<Core>,
+    request: Acquire,
+) -> impl Future<Output = Result<Granted, AcquireError>> + Send + use<'_> {
+    // Ten thousand may wait: what it takes to get in line is not kept by those who stand in it.
+    let line = Box::pin(get_in_line(core, request));
+    async { line.await?.answer().await }
+}
+
+async fn get_in_line(core: &Arc<Core>, request: Acquire) -> Result<Caller, AcquireError> {
     if core.draining.load(Ordering::Acquire) {
         core.metrics.refused_at_door(request.tier, Reason::Draining);
         return Err(refusal(Reason::Draining, None));
@@ -78,7 +87,7 @@ pub(crate) async fn acquire(core: &Arc<Core>, request: Acquire) -> Result<Grante
             place: Default::default(),
         };
         if lane.acquire(core, waiter).is_ok() {
-            return Caller { waiting, ticket, requested: tag.is_some(), answered: false }.answer().await;
+            return Ok(Caller { waiting, ticket, requested: tag.is_some(), answered: false });
         }
         // The lane closed in between; a new one is open.
         core.forget_lane(&lane);
