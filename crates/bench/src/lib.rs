@@ -8,7 +8,7 @@
 //!   was due, whether or not a caller was free. So a stall is seen by all calls that it held up (no coordinated omission).
 //!
 //! `measure` makes one [`Row`]; [`suite`] puts rows beside their floors, [`cluster`] those of a cluster beside one server's;
-//! [`idle`] weighs memory, [`soak`] over time.
+//! [`idle`] weighs memory, [`soak`] over time; [`wake`] tells how soon one replica acts on what another was told.
 
 mod call;
 pub mod chart;
@@ -27,6 +27,7 @@ pub mod script;
 pub mod soak;
 mod stage;
 pub mod suite;
+pub mod wake;
 
 pub use error::BenchError;
 pub use load::{Load, MAX_BUDGETS, MAX_CALLERS, MAX_CONNECTIONS, MAX_RATE, MAX_SPAN};

@@ -113,6 +113,24 @@ fn what_does_nothing_is_weighed_and_a_script_is_measured_alone() {
 }
 
 #[test]
+fn what_is_settled_at_one_replica_is_heard_at_the_other() {
+    let redis = redis();
+    let found = rows(&run(["bench", "wake", "--json", "--many", "20", "--redis-server", &redis]));
+    let [slot, pause] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(
+        (&slot["what"], &slot["many"], &slot["granted_inside"]),
+        (&"slot".into(), &20.into(), &Value::Null)
+    );
+    assert_eq!(
+        (&pause["what"], &pause["many"], &pause["granted_inside"]),
+        (&"pause".into(), &20.into(), &0.into())
+    );
+    assert!(slot["p50_us"].as_f64() <= slot["max_us"].as_f64(), "{slot}");
+    let alone = run(["bench", "wake", "--store", "embedded"]);
+    assert_eq!(alone.status.code(), Some(2), "{alone:?}");
+}
+
+#[test]
 fn a_cluster_is_compared_with_one_server_in_one_run() {
     let redis = redis();
     let fixed = ["bench", "cluster", "--json", "--budgets", "40", "--runs", "2", "--redis-server", &redis];

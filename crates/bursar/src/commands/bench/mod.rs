@@ -9,6 +9,7 @@ mod one;
 mod script;
 mod soak;
 mod view;
+mod wake;
 
 use bursar_bench::{Kind, Row, table};
 use serde_json::json;
@@ -36,6 +37,7 @@ Examples:
   bursar bench all --callers 1,4,16,64,256,1024,4096 --chart callers.svg
   bursar bench script --store redis                      one EVALSHA by itself
   bursar bench cluster                                   a cluster of three beside one server, 1,024 budgets
+  bursar bench wake                                      how soon one replica acts on what another was told
   bursar bench memory --store redis                      bytes of a budget, a session, a waiter
   bursar bench soak --store redis --seconds 600 --chart memory.svg
   bursar bench session --target http://10.0.0.7:7411 --metrics 10.0.0.7:7412
@@ -58,6 +60,7 @@ enum What {
     Session(one::Args),
     Cluster(cluster::Args),
     Script(script::Args),
+    Wake(wake::Args),
     Memory(memory::Args),
     Soak(soak::Args),
     #[command(hide = true)]
@@ -73,6 +76,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
             What::Session(args) => Box::pin(one::run(args, &[Kind::Session])).await,
             What::Cluster(args) => Box::pin(cluster::run(args)).await,
             What::Script(args) => Box::pin(script::run(args)).await,
+            What::Wake(args) => Box::pin(wake::run(args)).await,
             What::Memory(args) => Box::pin(memory::run(args)).await,
             What::Soak(args) => Box::pin(soak::run(args)).await,
             What::Echo(args) => echo::run(args).await,
