@@ -26,14 +26,26 @@ const NONE: u64 = 0;
 struct Outbound {
     shared: Arc<Shared>,
     epoch: u64,
+    /// It stood back once, since it last had something to write.
+    stood_back: bool,
 }
 
 impl Stream for Outbound {
     type Item = SessionRequest;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SessionRequest>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<SessionRequest>> {
         let now = self.shared.core.now();
-        match lock(&self.shared.state).write(self.epoch, now, context.waker()) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = lock(&shared.state);
+        // The first caller that asks wakes this before the others have run that were answered with it. They share the
+        // message if it stands back once, behind whoever can run now; nothing waits for a time to pass.
+        if state.may_grow() && !self.stood_back {
+            self.stood_back = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.stood_back = false;
+        match state.write(self.epoch, now, context.waker()) {
             Write::Message(message) => Poll::Ready(Some(message)),
             Write::Wait => Poll::Pending,
             Write::End => Poll::Ready(None),
@@ -116,7 +128,7 @@ async fn connect(shared: &Arc<Shared>, readers: &mut JoinSet<()>) {
     };
     let mut client = turn.replica.settles();
     let (number, (epoch, done)) = (turn.number, lock(&shared.state).open(turn));
-    let outbound = Outbound { shared: Arc::clone(shared), epoch };
+    let outbound = Outbound { shared: Arc::clone(shared), epoch, stood_back: false };
     let limit = core.config.connect_timeout.saturating_add(core.config.rpc_timeout);
     let opened = tokio::time::timeout(limit, client.session(outbound)).await;
     let fault = match opened {

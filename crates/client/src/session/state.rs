@@ -131,6 +131,8 @@ pub(super) struct State {
     pub(super) failures: u32,
     /// Answers in a row that put the caller off.
     put_off: u32,
+    /// Answers that came with the last message and whose callers have not asked again.
+    expected: usize,
 }
 
 /// What the stream to the server shall do.
@@ -152,6 +154,7 @@ impl State {
     ) -> (u64, Option<Waker>) {
         self.next += 1;
         let id = self.next;
+        self.expected = self.expected.saturating_sub(1);
         let (kind, asker) = (body.kind(), reply.map_or(Asker::Nobody, Asker::Waits));
         self.asks.insert(id, Ask { kind, body: Some(body), asker, sent: None, slot });
         // Requests that were given up before they were written leave their ids behind.
@@ -259,6 +262,11 @@ impl State {
 
     // ## The connection's side
 
+    /// Whether something is to be written, and callers that were answered at once may soon ask for more.
+    pub(super) fn may_grow(&self) -> bool {
+        self.expected > 0 && !self.queue.is_empty() && self.queue.len() < MOST_OF_A_KIND
+    }
+
     /// What is to be written next on a connection, at `now`.
     pub(super) fn write(&mut self, epoch: u64, now: Duration, waker: &Waker) -> Write {
         let mut message = SessionRequest::default();
@@ -315,6 +323,7 @@ impl State {
         now: Duration,
     ) -> (Option<Waker>, Option<Turn>) {
         self.failures = 0;
+        self.expected = answers.len();
         let (mut waker, mut useless) = (None, false);
         for SessionAnswer { id, answer } in answers {
             let sent = self.asks.get(&id).and_then(|ask| ask.sent);

@@ -43,7 +43,8 @@ async fn hundreds_of_callers_share_messages() {
     assert_eq!((seen.acquires.len(), seen.settles.len()), (3_000, 3_000));
     assert_eq!(fake.wire.opened(), 1);
     assert!(seen.batches.iter().all(|batch| *batch <= 256));
-    assert!(seen.batches.len() < 200, "{} messages for 6,000 requests", seen.batches.len());
+    // Two rounds of 600 requests, five times over, at most 256 of a kind a message: 30 at least.
+    assert!(seen.batches.len() < 40, "{} messages for 6,000 requests", seen.batches.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
