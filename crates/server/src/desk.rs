@@ -143,14 +143,9 @@ impl Desk {
         mut cancelled: Option<Cancelled>,
     ) -> Result<Granted, AcquireError> {
         let budget = acquire.budget.clone();
-        // In a scope of its own, so that the box is gone before anybody waits.
-        let acquiring = {
-            let acquire = acquire;
-            self.coordinator.acquire(*acquire)
-        };
         let result = tokio::select! {
             biased;
-            result = acquiring => result,
+            result = self.acquiring(acquire) => result,
             // Dropping the acquire gives up its place, and what it was granted meanwhile is given back.
             () = told(&mut cancelled) => return Err(no_longer_wanted()),
         };
@@ -161,6 +156,15 @@ impl Desk {
             }
             result => result,
         }
+    }
+
+    /// Not `async`: the box is gone before anybody waits.
+    #[allow(clippy::boxed_local, reason = "a future that waits would hold it; this does not")]
+    fn acquiring(
+        &self,
+        acquire: Box<Acquire>,
+    ) -> impl Future<Output = Result<Granted, AcquireError>> + Send + use<'_> {
+        self.coordinator.acquire(*acquire)
     }
 
     async fn give_back(&self, budget: BudgetName, granted: &Granted) {
