@@ -26,22 +26,21 @@
 -- @include lib/granting
 
 args.begin()
-local budget_name, channel, replica = args.text(), args.text(), args.text()
-local spec_version, callers, jitter = args.num(), args.num(), args.num()
-local incarnation, seq, latest, earliest = args.text(), args.num(), args.optional(), args.optional()
-local settles, renews, acquires, looks = args.num(), args.num(), args.num(), args.num()
+local budget_name, channel, replica, spec_version, callers, jitter, incarnation, seq, latest, earliest, settles, renews, acquires,
+  looks = args.texts(14)
+callers, acquires, looks = tonumber(callers), tonumber(acquires), tonumber(looks)
 
 local budget = spec.read(KEYS[1])
 if not budget then
   return redis.error_reply('NOBUDGET no budget of this name')
 end
-if budget.version ~= spec_version then
+if budget.version ~= tonumber(spec_version) then
   return redis.error_reply('STALE ' .. int(budget.version))
 end
 
 local state = hash.open(KEYS[2])
 life.load(state)
-if life.is_behind(state, incarnation, seq) then
+if life.is_behind(state, incarnation, tonumber(seq)) then
   return redis.error_reply('LOST the store knows less than this replica')
 end
 announce.open(channel, budget_name)
@@ -49,14 +48,14 @@ local ctx = {
   replica = replica,
   budget = budget,
   state = state,
-  now = store_now(state, latest, earliest),
+  now = store_now(state, tonumber(latest), tonumber(earliest)),
   jitter = jitter,
   pauses = pauses.read(KEYS[3]),
   use = usage.open(KEYS[4]),
   ahead = {},
   looks = {},
 }
-ctx.waiting = waiting.open(KEYS[5], replica, ctx.now)
+ctx.waiting = waiting.open(KEYS[5], replica, ctx.now, callers)
 life.go_on(state, ctx.now, jitter)
 limits.load(state, budget, ctx.now)
 ctx.recovering = limits.is_recovering(budget)
@@ -103,10 +102,10 @@ local function lease_at()
 end
 
 local settled, paused, renewed, decided = {}, {}, {}, {}
-for i = 1, settles do
+for i = 1, tonumber(settles) do
   settled[i], paused[i] = settling.apply(ctx, settling.read(), lease_at())
 end
-for i = 1, renews do
+for i = 1, tonumber(renews) do
   local index, ttl = args.num(), args.num()
   renewed[i] = settling.renew(ctx, index, ttl, lease_at())
 end

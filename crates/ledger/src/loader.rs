@@ -1,11 +1,15 @@
 //! Expands includes.
 //!
 //! `-- @include lib/limits`, alone on its line, stands for the file of that name. A file is expanded once, where it
-//! is met first, depth first; later lines that name it expand to nothing.
+//! is met first, depth first; later lines that name it expand to nothing. What the file includes goes in front of it.
+//!
+//! Of a file `lib/limits` that opens a table of its own name, `local limits = {`, that alone is seen outside; its other
+//! local names end with it. A chunk has 200 at most; and the fewer of them are open, the sooner a server that defines
+//! all of them at each call is done.
 //!
 //! `-- @late lib/bucket` stands for a function `late_bucket` that defines what the file defines and answers its table. A
-//! server runs a script's whole text at each call, so what few calls need is not to be defined by all of them. What
-//! the file includes is expanded in front of it. One script includes a file either way, not both.
+//! server runs a script's whole text at each call, so what few calls need is not to be defined by all of them. One script
+//! includes a file either way, not both.
 
 use std::collections::HashSet;
 
@@ -78,11 +82,12 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
         let Some(source) = (self.read)(name) else {
             return Err(LoadError::Missing { stack: self.stack.clone() });
         };
-        // The text of a late file is put by until what it includes has been expanded.
+        let is_script = self.stack.len() == 1;
+        // The text of a file that is included is put by until what it includes itself has been expanded.
         let mut own = String::new();
         for (number, line) in source.lines().enumerate() {
             let Some((include, is_late)) = include_of(line) else {
-                let text = if late { &mut own } else { &mut self.text };
+                let text = if is_script { &mut self.text } else { &mut own };
                 text.push_str(line);
                 text.push('\n');
                 continue;
@@ -93,18 +98,30 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
             if !self.done.contains(include) {
                 self.file(include, is_late)?;
             }
-            if self.stack.len() == 1 {
+            if is_script {
                 self.own_at = self.text.len();
             }
         }
+        let table = name.rsplit('/').next().unwrap_or(name);
         if late {
-            let table = name.rsplit('/').next().unwrap_or(name);
             self.text.push_str(&format!("local function late_{table}()\n{own}return {table}\nend\n"));
+        } else {
+            self.text.push_str(&apart(table, own));
         }
         self.stack.pop();
         self.done.insert(name.to_owned());
         Ok(())
     }
+}
+
+/// The text of an included file, in a block that only its `table` outlives; as it is where it has none.
+fn apart(table: &str, own: String) -> String {
+    let opening = format!("local {table} = {{");
+    let Some(at) = own.find(&opening).filter(|at| *at == 0 || own[..*at].ends_with('\n')) else {
+        return own;
+    };
+    let (before, after) = (&own[..at], &own[at + "local ".len()..]);
+    format!("local {table}\ndo\n{before}{after}end\n")
 }
 
 /// What an include line names, and whether late; `None` for any other line.
@@ -136,6 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn of_a_file_that_opens_its_table_nothing_else_is_seen() {
+        let files = [
+            ("commit", "-- @include lib/a\nlocal a = {}\nreturn a"),
+            ("lib/a", "-- head\nlocal N = 1\nlocal a = { n = N }\n-- @include lib/b\na.b = b"),
+            ("lib/b", "local b = c\n-- local b = {"),
+        ];
+        let a = "local a\ndo\n-- head\nlocal N = 1\na = { n = N }\na.b = b\nend\n";
+        let wanted = format!("local b = c\n-- local b = {{\n{a}local a = {{}}\nreturn a\n");
+        assert_eq!(load("commit", &files).unwrap(), wanted);
+    }
+
+    #[test]
     fn a_late_file_becomes_a_function_behind_what_it_includes() {
         let files = [
             ("commit", "-- @include lib/k\nreturn k"),
@@ -144,7 +173,7 @@ mod tests {
             ("lib/b", "local b = {}"),
         ];
         let late = "local function late_a()\nlocal a = {}\na.b = b\nreturn a\nend\n";
-        let wanted = format!("local b = {{}}\n{late}local k = late_a()\nreturn k\n");
+        let wanted = format!("local b\ndo\nb = {{}}\nend\n{late}local k = late_a()\nreturn k\n");
         assert_eq!(load("commit", &files).unwrap(), wanted);
     }
 

@@ -8,30 +8,46 @@ function args.begin()
 end
 
 function args.text()
-  args.at = args.at + 1
-  return ARGV[args.at]
+  local at = args.at + 1
+  args.at = at
+  return ARGV[at]
+end
+
+-- The next `count` texts, which are a group's fixed part.
+function args.texts(count)
+  local at = args.at
+  args.at = at + count
+  return unpack(ARGV, at + 1, at + count) -- bound: as many as a caller has names for
 end
 
 function args.num()
-  args.at = args.at + 1
-  return tonumber(ARGV[args.at])
+  local at = args.at + 1
+  args.at = at
+  return tonumber(ARGV[at])
 end
 
 -- A number, or nil for `-`.
 function args.optional()
-  local text = args.text()
-  if text == '-' then
-    return nil
+  return tonumber(args.text())
+end
+
+-- The whole numbers that a text lists.
+function args.list(text)
+  local one = tonumber(text)
+  if one then
+    return { one }
   end
-  return tonumber(text)
+  local list, count = {}, 0
+  for number in string.gmatch(text, '%d+') do
+    count = count + 1
+    list[count] = tonumber(number)
+  end
+  return list
 end
 
 -- All that is left, each behind `mark`.
 function args.rest(mark)
-  local words = {}
-  for at = args.at + 1, #ARGV do
-    words[#words + 1] = mark .. ARGV[at]
-  end
+  local from = args.at + 1
   args.at = #ARGV
-  return table.concat(words)
+  return from <= #ARGV and mark .. table.concat(ARGV, mark, from) or ''
 end

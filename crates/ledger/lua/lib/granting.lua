@@ -28,16 +28,11 @@ end
 
 -- Reads one acquire group from ARGV.
 function granting.read()
-  local group = {
-    class = args.text(), tenant = args.text(), tier = args.text(), count = args.num(), ttl = args.num(), units = args.text(),
-    costs = {},
+  local class, tenant, tier, count, ttl, units, costs, how = args.texts(8)
+  return {
+    class = class, tenant = tenant, tier = tier, count = tonumber(count), ttl = tonumber(ttl), units = units,
+    costs = args.list(costs), how = string.sub(how, 1, 1), index = tonumber(string.sub(how, 2)),
   }
-  for cost in string.gmatch(args.text(), '%d+') do
-    group.costs[#group.costs + 1] = tonumber(cost)
-  end
-  local how = args.text()
-  group.how, group.index = string.sub(how, 1, 1), tonumber(string.sub(how, 2))
-  return group
 end
 
 -- The tags of the groups' requests follow all groups in ARGV. Answers which these are.
@@ -60,27 +55,32 @@ local function send_within(ctx, group)
   return math.min(ctx.budget.send_within, group.ttl)
 end
 
+local NONE = {}
+
 -- A tally of how many may go and what binds.
 local function tally(group)
-  local t = { may_go = group.count, binds = {} }
+  return {
+    may_go = group.count, binds = NONE, probe_scopes = NONE, ramp_scopes = NONE, is_never = false, is_held_back = false,
+  }
+end
 
-  -- At most `most` may go, for `reason` (of `limit`), until `at` (nil: unknown). `is_behind`: others have waited longer.
-  function t.bound(most, reason, limit, at, is_behind)
-    most = math.max(0, most)
-    if most < t.may_go then
-      t.may_go = most
-    end
-    t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at, is_behind = is_behind }
+-- At most `most` may go, for `reason` (of `limit`), until `at` (nil: unknown). `is_behind`: others have waited longer.
+local function bound(t, most, reason, limit, at, is_behind)
+  most = math.max(0, most)
+  if most < t.may_go then
+    t.may_go = most
   end
-
-  return t
+  if t.binds == NONE then
+    t.binds = {}
+  end
+  t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at, is_behind = is_behind }
 end
 
 local function weigh_pauses(ctx, group, t)
-  t.probe_scopes, t.ramp_scopes = {}, {}
   if #ctx.pauses.scopes == 0 then
     return
   end
+  t.probe_scopes, t.ramp_scopes = {}, {}
   local scopes = { 'operator', 'budget', 'class:' .. group.class }
   for i = 1, #ctx.budget.limits do
     if group.costs[i] > 0 then
@@ -92,14 +92,14 @@ local function weigh_pauses(ctx, group, t)
     local phase, at, let = pauses.phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)
     local limit_name = string.match(scope, '^limit:(.*)$')
     if phase == 'paused' then
-      t.bound(0, scope == 'operator' and 'paused_by_operator' or 'paused_by_upstream', limit_name, at)
+      bound(t, 0, scope == 'operator' and 'paused_by_operator' or 'paused_by_upstream', limit_name, at)
     elseif phase == 'probing' then
-      t.bound(0, 'probing', limit_name, at)
+      bound(t, 0, 'probing', limit_name, at)
     elseif phase == 'probe' then
-      t.bound(1, 'probing', limit_name, probe_until(ctx, group))
+      bound(t, 1, 'probing', limit_name, probe_until(ctx, group))
       t.probe_scopes[#t.probe_scopes + 1] = scope
     elseif phase == 'ramp' then
-      t.bound(let, 'ramping', limit_name, at)
+      bound(t, let, 'ramping', limit_name, at)
       t.ramp_scopes[#t.ramp_scopes + 1] = scope
     end
   end
@@ -114,6 +114,9 @@ end
 -- What is available to this caller, and to whom else the rest is kept.
 local function open_to(ctx, limit, group)
   local all = limit.does.available(limit)
+  if #limit.reserved == 0 then
+    return all, all
+  end
   local kept = limits.kept_from(limit, group.tenant, group.tier, held_of(ctx, limit))
   return all, all - kept
 end
@@ -156,9 +159,23 @@ local function ready_at(ctx, limit, group, need, own)
   return look.at + math.ceil((need - limit.n) / math.max(1, limit.n)) * span
 end
 
+-- A function that tells when `need`, and what is to be left beside it, will be there.
+local function when_ready(ctx, limit, group, need, own)
+  return function(left)
+    return ready_at(ctx, limit, group, need + (left or 0), own)
+  end
+end
+
+-- As when_ready, but no later than what is left to others is left to them.
+local function when_left(till, when, left)
+  return function()
+    return math.min(till, when(left))
+  end
+end
+
 local function weigh_limit(ctx, group, t, limit, cost)
   if is_never(limit, group, cost) then
-    t.bound(0, 'cost_above_capacity', limit.name, nil)
+    bound(t, 0, 'cost_above_capacity', limit.name, nil)
     t.is_never = true
     return
   end
@@ -166,13 +183,13 @@ local function weigh_limit(ctx, group, t, limit, cost)
   local ahead = ctx.ahead[limit.index]
   local exhausted = limit.kind == 'concurrency' and 'concurrency_exhausted' or 'quota_exhausted'
   if limit.lost_from and limit.lost_from > ctx.now then
-    t.bound(0, 'probing', limit.name, limit.lost_from)
+    bound(t, 0, 'probing', limit.name, limit.lost_from)
   end
   if not limit.known then
     if limit.probe_until and limit.probe_until > ctx.now then
-      t.bound(0, 'probing', limit.name, limit.probe_until)
+      bound(t, 0, 'probing', limit.name, limit.probe_until)
     else
-      t.bound(ahead > 0 and 0 or 1, 'probing', limit.name, probe_until(ctx, group))
+      bound(t, ahead > 0 and 0 or 1, 'probing', limit.name, probe_until(ctx, group))
     end
     if limit.lost_until and limit.lost_until > limit.lost_from then
       -- How much there is only the probe can tell, which need not wait until what was forgotten weighs no more.
@@ -180,13 +197,10 @@ local function weigh_limit(ctx, group, t, limit, cost)
     end
   end
   local all, open = open_to(ctx, limit, group)
-  local function when()
-    return ready_at(ctx, limit, group, ahead + weight, cost)
-  end
   if ahead > 0 then
     -- It is there, and kept for those before it in this replica.
     t.is_held_back = t.is_held_back or open >= weight
-    t.bound(0, exhausted, limit.name, when)
+    bound(t, 0, exhausted, limit.name, when_ready(ctx, limit, group, ahead + weight, cost))
   else
     local left, left_till = waiting.left_to_others(ctx.waiting, limit)
     local fits = math.floor(open / weight)
@@ -202,9 +216,8 @@ local function weigh_limit(ctx, group, t, limit, cost)
     end
     local is_behind, behind_till = fits < alone, nil
     if fits > 0 and #ctx.waiting.rivals > 0 then
-      local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, open, fits, function(before)
-        return ready_at(ctx, limit, group, weight + before, cost)
-      end)
+      local when = when_ready(ctx, limit, group, weight, cost)
+      local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, open, fits, when)
       if share < fits then
         fits, is_behind, behind_till = share, true, till
       end
@@ -214,16 +227,16 @@ local function weigh_limit(ctx, group, t, limit, cost)
     end
     if fits < t.may_go or fits < group.count then
       local whole = math.floor(all / weight) > fits
-      t.bound(fits, whole and 'reserved' or exhausted, limit.name, behind_till or is_behind and function()
-        return math.min(left_till, ready_at(ctx, limit, group, weight + left, cost))
-      end or when, is_behind)
+      local when = when_ready(ctx, limit, group, weight, cost)
+      local at = behind_till or is_behind and when_left(left_till, when, left) or when
+      bound(t, fits, whole and 'reserved' or exhausted, limit.name, at, is_behind)
     end
   end
   local cap = limits.cap_for(limit, group.tenant)
   if cap then
     local left = math.floor((cap - slots.held(ctx.state, limit, 'tenant:' .. group.tenant)) / cost)
     if left < group.count then
-      t.bound(left, 'tenant_capped', limit.name, when)
+      bound(t, left, 'tenant_capped', limit.name, when_ready(ctx, limit, group, ahead + weight, cost))
     end
   end
 end
@@ -274,6 +287,9 @@ end
 
 -- Notes for the other replicas which limits served this one, and which it goes on waiting for.
 local function note_waiting(ctx, group, t)
+  if not ctx.waiting.is_waiting then
+    return
+  end
   local waits_for = {}
   for i = 1, t.may_go < group.count and #t.binds or 0 do
     local bind = t.binds[i]
@@ -305,12 +321,7 @@ end
 
 -- Finds the permits that a group's requests were granted before. Who has one elsewhere gets none here.
 local function look_up(ctx, group, lease_key, l)
-  group.is_fresh = true
-  for i = 1, group.tags do
-    if requests.find(ctx.requests, ARGV[group.tags_at + i]) then
-      group.is_fresh = false
-    end
-  end
+  group.is_fresh = group.tags == 0 or not requests.knows_any(ctx.requests, group.tags_at + 1, group.tags_at + group.tags)
   if group.is_fresh then
     -- Nobody was granted before: those who are come first, in order.
     return
@@ -354,7 +365,7 @@ local function grant(ctx, group, t, lease_key)
   local l = {
     granted_at = now, send_by = now + send_within(ctx, group) + 1, deadline = now + group.ttl + 1,
     class = group.class, tenant = group.tenant, tier = group.tier, units = group.units,
-    probes = table.concat(t.probe_scopes, ','), by = ctx.replica,
+    probes = table.concat(t.probe_scopes, ','), by = ctx.replica, again = false,
   }
   lease.create(lease_key, l, count, now)
   if ctx.lease(lease_key) then
@@ -395,13 +406,9 @@ local function grant(ctx, group, t, lease_key)
   usage.charge(ctx.use, group, usage.units(group.units), count)
   ctx.remember(lease_key, l)
   if group.tags > 0 then
-    local id = id_of(lease_key)
-    for index = 0, count - 1 do
-      local at = group.is_fresh and index + 1 or group.nowhere[index + 1]
-      requests.put(ctx.requests, ARGV[group.tags_at + at], id, index)
-      if not group.is_fresh then
-        group.places[at] = int(index)
-      end
+    requests.put(ctx.requests, group.tags_at, group.nowhere, count, id_of(lease_key))
+    for i = 1, group.is_fresh and 0 or count do
+      group.places[group.nowhere[i]] = int(i - 1)
     end
     requests.keep(ctx.requests, count, l.deadline)
   end

@@ -8,67 +8,77 @@ local hash = {}
 local FIELDS_A_CALL = 500
 
 function hash.open(the_key)
-  -- `is_whole`: every field that there is has been read.
-  return { key = the_key, have = {}, known = {}, touched = {}, is_touched = {}, is_whole = false }
+  -- `have`: the texts of fields, false where there is none; what was not read is not in it, unless all of it has been
+  -- (`is_whole`). `touched`: the fields that were put, in order; and true by the name of each.
+  return { key = the_key, have = {}, touched = {}, is_whole = false }
+end
+
+local function read(h, fields)
+  local hash_key, have = h.key, h.have
+  local values = redis.call('HMGET', hash_key, unpack(fields)) -- bound: FIELDS_A_CALL
+  for i = 1, #fields do
+    have[fields[i]] = values[i] or false
+  end
 end
 
 function hash.load(h, fields)
   if h.is_whole then
     return
   end
-  local from = 1
-  while from <= #fields do
-    local asked = {}
-    while from <= #fields and #asked < FIELDS_A_CALL do
-      local field = fields[from]
-      if not h.known[field] then
-        h.known[field] = true
-        asked[#asked + 1] = field
-      end
-      from = from + 1
-    end
-    if #asked > 0 then
-      local hash_key = h.key
-      local values = redis.call('HMGET', hash_key, unpack(asked)) -- bound: FIELDS_A_CALL
-      for i = 1, #asked do
-        h.have[asked[i]] = values[i] or nil
+  local have, asked, count = h.have, {}, 0
+  for i = 1, #fields do
+    local field = fields[i]
+    if have[field] == nil then
+      have[field] = false
+      count = count + 1
+      asked[count] = field
+      if count == FIELDS_A_CALL then
+        read(h, asked)
+        asked, count = {}, 0
       end
     end
+  end
+  if count > 0 then
+    read(h, asked)
   end
 end
 
 function hash.load_all(h)
-  local hash_key = h.key
+  local hash_key, have = h.key, h.have
   local flat = redis.call('HGETALL', hash_key)
   local fields = {}
   for i = 1, #flat, 2 do
     fields[#fields + 1] = flat[i]
-    h.known[flat[i]] = true
-    h.have[flat[i]] = flat[i + 1]
+    have[flat[i]] = flat[i + 1]
   end
   h.is_whole = true
   return fields
 end
 
 function hash.text(h, field)
-  if not h.known[field] then
-    hash.load(h, { field })
+  local text = h.have[field]
+  if text == nil and not h.is_whole then
+    read(h, { field })
+    text = h.have[field]
   end
-  return h.have[field]
+  return text or nil
 end
 
 function hash.num(h, field)
-  local text = hash.text(h, field)
-  return text and tonumber(text)
+  local text = h.have[field]
+  if text == nil then
+    text = hash.text(h, field)
+  end
+  return text and tonumber(text) or nil
 end
 
 -- `text` nil removes the field.
 function hash.put(h, field, text)
-  h.known[field] = true
-  h.have[field] = text
-  if not h.is_touched[field] then
-    h.is_touched[field] = true
-    h.touched[#h.touched + 1] = field
+  h.have[field] = text or false
+  local touched = h.touched
+  if not touched[field] then
+    touched[field] = true
+    touched[#touched + 1] = field
   end
 end
 
@@ -77,31 +87,34 @@ function hash.put_int(h, field, n)
 end
 
 function hash.flush(h)
-  local hash_key = h.key
-  local set, gone = {}, {}
-  for i = 1, #h.touched do
-    local field = h.touched[i]
-    local text = h.have[field]
+  local hash_key, have, touched = h.key, h.have, h.touched
+  if #touched == 0 then
+    return
+  end
+  local set, set_count, gone = {}, 0, {}
+  for i = 1, #touched do
+    local field = touched[i]
+    local text = have[field]
     if text then
-      set[#set + 1] = field
-      set[#set + 1] = text
+      set[set_count + 1], set[set_count + 2] = field, text
+      set_count = set_count + 2
+      if set_count >= FIELDS_A_CALL then
+        redis.call('HSET', hash_key, unpack(set)) -- bound: FIELDS_A_CALL
+        set, set_count = {}, 0
+      end
     else
       gone[#gone + 1] = field
-    end
-    if #set >= FIELDS_A_CALL then
-      redis.call('HSET', hash_key, unpack(set)) -- bound: FIELDS_A_CALL
-      set = {}
-    end
-    if #gone >= FIELDS_A_CALL then
-      redis.call('HDEL', hash_key, unpack(gone)) -- bound: FIELDS_A_CALL
-      gone = {}
+      if #gone >= FIELDS_A_CALL then
+        redis.call('HDEL', hash_key, unpack(gone)) -- bound: FIELDS_A_CALL
+        gone = {}
+      end
     end
   end
-  if #set > 0 then
+  if set_count > 0 then
     redis.call('HSET', hash_key, unpack(set)) -- bound: FIELDS_A_CALL
   end
   if #gone > 0 then
     redis.call('HDEL', hash_key, unpack(gone)) -- bound: FIELDS_A_CALL
   end
-  h.touched, h.is_touched = {}, {}
+  h.touched = {}
 end

@@ -34,13 +34,14 @@ function lease.read(lease_key)
     key = lease_key, bits = bits, granted_at = tonumber(granted_at), send_by = tonumber(send_by),
     deadline = tonumber(deadline), kept_till = tonumber(kept_till), class = class, tenant = tenant, tier = tier,
     units = present(units), by = by, again = again == '1', probes = present(probes),
-    weights = {}, order = {}, moved = {},
+    weights = {}, order = {}, moved = {}, is_changed = false, lives = false, text = text,
   }
   for name, numbers in string.gmatch(string.sub(text, at + 1), '\n(%S+) ([^\n]+)') do
     local _, _, first, settled, blind, weighed, is_probe =
       string.find(numbers, '^(%-?%d+) ?(%-?%d*) ?(%-?%d*) ?(%-?%d*) ?(%d?)')
     if string.sub(name, 1, 1) == '@' then
       l.moved[tonumber(string.sub(name, 2))] = tonumber(first)
+      l.is_moved = true
     else
       l.order[#l.order + 1] = name
       l.weights[name] = {
@@ -52,7 +53,7 @@ function lease.read(lease_key)
   return l
 end
 
--- Makes a lease of `count` permits.
+-- Makes `l` a lease of `count` permits.
 function lease.create(lease_key, l, count, now)
   l.key, l.bits = lease_key, string.rep('-', count)
   l.kept_till = l.deadline + LATE
@@ -99,10 +100,15 @@ function lease.deadline_of(l, index)
 end
 
 function lease.set_deadline(l, index, deadline, now)
-  l.moved[index] = deadline
+  l.moved[index], l.is_moved = deadline, true
   l.kept_till = math.max(l.kept_till, deadline + LATE)
   l.lives = l.kept_till - now
-  l.is_changed = true
+  l.is_changed, l.text = true, nil
+end
+
+-- Whether the deadline of one of its permits was moved.
+function lease.is_moved(l)
+  return l.is_moved
 end
 
 -- The state of one of its permits: `-`, `+`, `s`, `n`; or nil where there is no such permit.
@@ -122,29 +128,29 @@ function lease.claim(l, index)
   end
 end
 
+-- Sets the state of permits; they need not come in order.
 function lease.set_bits(l, indexes, bit)
-  local parts, from = {}, 1
-  for i = 1, #indexes do
-    local at = indexes[i] + 1
-    if at < from then
-      -- They need not come in order.
-      l.bits = table.concat(parts) .. string.sub(l.bits, from)
-      parts, from = {}, 1
+  local bits, at, count = l.bits, 1, #indexes
+  while at <= count do
+    -- As many as follow each other are set at once.
+    local first, last = indexes[at], indexes[at]
+    at = at + 1
+    while indexes[at] == last + 1 do
+      last, at = last + 1, at + 1
     end
-    parts[#parts + 1] = string.sub(l.bits, from, at - 1) .. bit
-    from = at + 1
+    bits = string.sub(bits, 1, first) .. string.rep(bit, last - first + 1) .. string.sub(bits, last + 2)
   end
-  l.bits = table.concat(parts) .. string.sub(l.bits, from)
-  l.is_changed = true
-  if not string.find(l.bits, '[-+]') then
+  l.bits, l.is_changed = bits, true
+  if not string.find(bits, '[-+]') then
     l.lives = AGAIN
   end
 end
 
 -- Notes that a lease that was there was asked for: whoever asked may hold its permits now.
 function lease.ask_again(l)
-  l.is_changed = l.is_changed or not l.again
-  l.again = true
+  if not l.again then
+    l.again, l.is_changed, l.text = true, true, nil
+  end
 end
 
 function lease.was_asked_again(l)
@@ -156,24 +162,24 @@ function lease.was_used(l)
 end
 
 local function text_of(l)
-  local parts = {
-    table.concat({
-      l.bits, int(l.granted_at), int(l.send_by), int(l.deadline), int(l.kept_till), l.class, l.tenant, l.tier,
-      part_of(l.units), l.by, l.again and '1' or '0', part_of(l.probes),
-    }, ' '),
-  }
+  if l.text then
+    -- As it was read, but for its bits.
+    return l.bits .. string.sub(l.text, #l.bits + 1)
+  end
+  local text = l.bits .. ' ' .. int(l.granted_at) .. ' ' .. int(l.send_by) .. ' ' .. int(l.deadline) .. ' ' .. int(l.kept_till)
+    .. ' ' .. l.class .. ' ' .. l.tenant .. ' ' .. l.tier .. ' ' .. part_of(l.units) .. ' ' .. l.by
+    .. (l.again and ' 1 ' or ' 0 ') .. part_of(l.probes)
   for i = 1, #l.order do
     local w = l.weights[l.order[i]]
-    parts[#parts + 1] = table.concat({
-      l.order[i], int(w.cost), int(w.settled_then), int(w.blind_then), int(w.weighed_then), w.is_probe and '1' or '0',
-    }, ' ')
+    text = text .. '\n' .. l.order[i] .. ' ' .. int(w.cost) .. ' ' .. int(w.settled_then) .. ' ' .. int(w.blind_then)
+      .. ' ' .. int(w.weighed_then) .. (w.is_probe and ' 1' or ' 0')
   end
-  for index = 0, #l.bits - 1 do
+  for index = 0, l.is_moved and #l.bits - 1 or -1 do
     if l.moved[index] then
-      parts[#parts + 1] = '@' .. int(index) .. ' ' .. int(l.moved[index])
+      text = text .. '\n@' .. int(index) .. ' ' .. int(l.moved[index])
     end
   end
-  return table.concat(parts, '\n')
+  return text
 end
 
 function lease.flush(l)

@@ -33,7 +33,7 @@ end
 -- Moves the sequence on; a state without an incarnation begins one.
 function life.go_on(state, now, jitter)
   if not hash.text(state, 'life') then
-    hash.put(state, 'life', newborn(now, jitter))
+    hash.put(state, 'life', newborn(now, tonumber(jitter)))
   end
   hash.put_int(state, 'life.seq', (hash.num(state, 'life.seq') or 0) + 1)
 end

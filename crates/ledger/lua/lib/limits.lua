@@ -10,7 +10,6 @@ local limits = {}
 -- The kinds, defined when a budget has one; and those that are.
 local KINDS = { window = late_window, concurrency = late_concurrency, bucket = late_bucket, adaptive = late_adaptive }
 local defined = {}
-local SUMS = { 'out', 'paid', 'shadow', 'closing', 'settled', 'blind', 'granted', 'foreign' }
 -- Probes without a reading after which the declaration is believed.
 local UNREAD_PROBES = 3
 
@@ -27,28 +26,28 @@ function limits.load(state, budget, now)
   local wanted = {}
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
-    limit.does = limits.kind(limit.kind)
+    local does, fields = limits.kind(limit.kind), {}
+    limit.does, limit.text_fields = does, fields
     wanted[#wanted + 1] = limit.key
-    for i = 1, #limit.does.texts do
-      wanted[#wanted + 1] = limit.key .. ':' .. limit.does.texts[i]
+    for i = 1, #does.texts do
+      fields[i] = limit.key .. ':' .. does.texts[i]
+      wanted[#wanted + 1] = fields[i]
     end
   end
   hash.load(state, wanted)
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
+    local does, fields = limit.does, limit.text_fields
     record.read(state.have[limit.key] or '', limit)
-    for i = 1, #limit.does.texts do
-      limit[limit.does.texts[i]] = state.have[limit.key .. ':' .. limit.does.texts[i]]
-    end
-    for i = 1, #SUMS do
-      limit[SUMS[i]] = limit[SUMS[i]] or 0
+    for i = 1, #fields do
+      limit[does.texts[i]] = state.have[fields[i]] or nil
     end
     limit.n = limit.n or limit.capacity
     if not limit.has_readings and not limit.gate then
       limit.known = 1
     end
     limit.now = now
-    limit.does.advance(state, limit, now)
+    does.advance(state, limit, now)
     if limit.lost_until and now >= limit.lost_until then
       limits.find(limit)
     end
@@ -58,13 +57,13 @@ end
 function limits.save(state, budget)
   for l = 1, #budget.limits do
     local limit = budget.limits[l]
-    hash.put(state, limit.key, record.write(limit, limit.does.parts))
-    for i = 1, #limit.does.texts do
-      local name = limit.does.texts[i]
-      local field, text = limit.key .. ':' .. name, limit[name]
+    local does, fields = limit.does, limit.text_fields
+    hash.put(state, limit.key, record.write(limit, does.parts))
+    for i = 1, #fields do
+      local text = limit[does.texts[i]]
       text = text ~= '' and text or nil
-      if text ~= state.have[field] then
-        hash.put(state, field, text)
+      if text ~= (state.have[fields[i]] or nil) then
+        hash.put(state, fields[i], text)
       end
     end
   end

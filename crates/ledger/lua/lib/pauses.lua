@@ -25,8 +25,10 @@ function pauses.read(pause_key)
     end
     record[attribute] = tonumber(p.h.have[fields[i]])
   end
-  -- Servers keep fields in orders of their own.
-  table.sort(p.scopes)
+  if #p.scopes > 1 then
+    -- Servers keep fields in orders of their own.
+    table.sort(p.scopes)
+  end
   return p
 end
 

@@ -21,14 +21,15 @@ end
 
 -- Writes the numbers in `from` that the parts name in their `fields`, those in their `is_real` with their fractions.
 function record.write(from, parts)
-  local words = {}
+  local words, count = {}, 0
   for p = 1, #parts do
     local names, is_real = parts[p].fields, parts[p].is_real
     for i = 1, #names do
-      local name = names[i]
-      local value = from[name]
+      local value = from[names[i]]
       if value then
-        words[#words + 1] = name .. '=' .. (is_real[name] and real(value) or int(value))
+        local name = names[i]
+        count = count + 1
+        words[count] = name .. '=' .. (is_real[name] and real(value) or int(value))
       end
     end
   end

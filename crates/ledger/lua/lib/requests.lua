@@ -18,21 +18,20 @@ local TAGS_A_CALL = 500
 -- Of the hash `at`: since when it takes in, until when it is needed, how many it took in; until when the other is needed.
 local PARTS = { { fields = { 'at', 'since', 'till', 'count', 'before' }, is_real = {} } }
 
--- A hash and what of it the tags lead to, by tag.
+-- What of a hash the tags lead to, by tag; and whether any does.
 local function look(asked_key, from, to)
-  local found = {}
+  local found, is_any = {}, false
   while from <= to do
     local last = math.min(to, from + TAGS_A_CALL - 1)
     local values = redis.call('HMGET', asked_key, unpack(ARGV, from, last)) -- bound: TAGS_A_CALL
-    for i = from, last do
-      local text = values[i - from + 1]
-      if text then
-        found[ARGV[i]] = text
+    for i = 1, #values do
+      if values[i] then
+        found[ARGV[from + i - 1]], is_any = values[i], true
       end
     end
     from = last + 1
   end
-  return found
+  return found, is_any
 end
 
 -- Reads what is known of the requests whose tags are ARGV from `from` to `to`. `keys`: both hashes.
@@ -43,9 +42,23 @@ function requests.open(state, now, keys, from, to)
     r.at, r.before, r.since, r.till, r.count, r.is_turned = 3 - r.at, r.till, now, 0, 0, true
   end
   for i = 1, 2 do
-    r.known[i] = r.is_turned and i == r.at and {} or look(keys[i], from, to)
+    local known, is_any = {}, false
+    if not (r.is_turned and i == r.at) then
+      known, is_any = look(keys[i], from, to)
+    end
+    r.known[i], r.is_any = known, r.is_any or is_any
   end
   return r
+end
+
+-- Whether one of the requests whose tags are ARGV from `from` to `to` was granted a permit.
+function requests.knows_any(r, from, to)
+  for i = from, r.is_any and to or 0 do
+    if requests.find(r, ARGV[i]) then
+      return true
+    end
+  end
+  return false
 end
 
 -- The lease and the index that a request was granted, or nil.
@@ -58,13 +71,17 @@ function requests.find(r, tag)
   return id, tonumber(index)
 end
 
--- A request was granted a permit of a lease; `keep` says until when.
-function requests.put(r, tag, id, index)
-  local news = r.news
-  news[#news + 1] = tag
-  news[#news + 1] = id .. ':' .. int(index)
+-- Requests were granted the first `count` permits of a lease: those whose tags follow ARGV's `tags_at`, at the places `nowhere`
+-- if not all in order.
+function requests.put(r, tags_at, nowhere, count, id)
+  local news, at, lease_of = r.news, #r.news, id .. ':'
+  for i = 1, count do
+    news[at + 1], news[at + 2] = ARGV[tags_at + (nowhere and nowhere[i] or i)], lease_of .. int(i - 1)
+    at = at + 2
+  end
 end
 
+-- Notes until when the requests of so many permits must be kept.
 function requests.keep(r, count, deadline)
   r.count, r.till = r.count + count, math.max(r.till, deadline + KEPT)
 end

@@ -9,15 +9,12 @@ local settling = {}
 
 -- Reads one settle group from ARGV.
 function settling.read()
-  local group = { kind = args.text(), age = args.num(), indexes = {}, costs = {}, readings = {} }
-  for index in string.gmatch(args.text(), '%d+') do
-    group.indexes[#group.indexes + 1] = tonumber(index)
-  end
-  for cost in string.gmatch(args.text(), '%d+') do
-    group.costs[#group.costs + 1] = tonumber(cost)
-  end
-  group.units = args.text()
-  for _ = 1, args.num() do
+  local kind, age, indexes, costs, units, readings = args.texts(6)
+  local group = {
+    kind = kind, age = tonumber(age), indexes = args.list(indexes), costs = args.list(costs), units = units, readings = {},
+    is_counted = false, is_unclaimed = false,
+  }
+  for _ = 1, tonumber(readings) do
     local limit_index = args.num()
     group.readings[limit_index] = {
       least = args.optional(),
@@ -130,10 +127,9 @@ local function till(ctx, group)
   return latest and latest > ctx.now and latest or nil
 end
 
-local function each_probe(l, act)
-  for scope in string.gmatch(l.probes, '[^,]+') do
-    act(scope)
-  end
+-- The scopes whose probes a lease has.
+local function probes_of(l)
+  return string.gmatch(l.probes, '[^,]+')
 end
 
 local function correct_usage(ctx, group, l, count)
@@ -141,25 +137,30 @@ local function correct_usage(ctx, group, l, count)
     usage.charge(ctx.use, l, usage.units(l.units), -count)
   elseif group.kind == 'refused' and not group.is_counted then
     usage.charge(ctx.use, l, usage.units(l.units), -count)
-  else
+  elseif group.units ~= '' then
     usage.charge(ctx.use, l, usage.instead(usage.units(l.units), usage.units(group.units)), count)
   end
 end
 
 -- Splits the indexes by what becomes of them: answers a letter each (`a` applied, `d` done before, `u` unknown).
 local function sort_out(l, group)
-  local fresh_ones, letters, seen = {}, {}, {}
-  for i = 1, #group.indexes do
-    local index = group.indexes[i]
-    local bit = l and lease.bit(l, index)
-    if not bit then
+  local indexes, bits = group.indexes, l and l.bits
+  if not bits then
+    return {}, string.rep('u', #indexes)
+  end
+  local fresh_ones, letters, seen, count = {}, {}, {}, 0
+  for i = 1, #indexes do
+    local index = indexes[i]
+    local bit = string.sub(bits, index + 1, index + 1)
+    if bit == '' then
       letters[i] = 'u'
     elseif not lease.is_out(bit) or seen[index] or (bit == '+' and group.is_unclaimed) then
       letters[i] = 'd'
     else
       letters[i] = 'a'
       seen[index] = true
-      fresh_ones[#fresh_ones + 1] = index
+      count = count + 1
+      fresh_ones[count] = index
     end
   end
   return fresh_ones, table.concat(letters)
@@ -167,19 +168,19 @@ end
 
 -- For how long the scopes of a lease are paused.
 local function paused_for(ctx, l)
-  local longest = 0
-  local function consider(scope)
-    local phase, until_then = pauses.phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)
-    if phase == 'paused' and until_then then
-      longest = math.max(longest, until_then - ctx.now)
-    end
+  if #ctx.pauses.scopes == 0 then
+    return 0
   end
-  consider('operator')
-  consider('budget')
-  consider('class:' .. l.class)
+  local scopes, longest = { 'operator', 'budget', 'class:' .. l.class }, 0
   for i = 1, #ctx.budget.limits do
     if lease.get_limit(l, ctx.budget.limits[i]) then
-      consider('limit:' .. ctx.budget.limits[i].name)
+      scopes[#scopes + 1] = 'limit:' .. ctx.budget.limits[i].name
+    end
+  end
+  for i = 1, #scopes do
+    local phase, until_then = pauses.phase(ctx.pauses, scopes[i], ctx.now, ctx.budget.ramp)
+    if phase == 'paused' and until_then then
+      longest = math.max(longest, until_then - ctx.now)
     end
   end
   return longest
@@ -198,9 +199,9 @@ end
 -- A probe was refused: by what is closed, if one before it was as well, and not by limits of which something is left.
 local function absolve(ctx, group, l)
   local is_again = false
-  each_probe(l, function(scope)
+  for scope in probes_of(l) do
     is_again = is_again or pauses.tries(ctx.pauses, scope) > 1
-  end)
+  end
   for i = 1, #ctx.budget.limits do
     local limit, reading = ctx.budget.limits[i], group.readings[i]
     if is_again and limit.kind == 'window' and lease.get_limit(l, limit) and reading and reading.least > 0 then
@@ -242,6 +243,30 @@ local function put_down(ctx, group, l, index)
   end
 end
 
+local function settle_limits(ctx, group, l, indexes, deadline)
+  for i = 1, #ctx.budget.limits do
+    local limit = ctx.budget.limits[i]
+    local weight = lease.get_limit(l, limit)
+    if weight then
+      settle_limit(ctx, group, l, limit, weight, indexes, deadline)
+    end
+  end
+end
+
+-- Permits whose deadline was moved stand in slots of their own.
+local function settle_by_deadline(ctx, group, l, indexes)
+  local at = 1
+  while at <= #indexes do
+    local deadline = lease.deadline_of(l, indexes[at])
+    local same = {}
+    while at <= #indexes and lease.deadline_of(l, indexes[at]) == deadline do
+      same[#same + 1] = indexes[at]
+      at = at + 1
+    end
+    settle_limits(ctx, group, l, same, deadline)
+  end
+end
+
 -- Settles one group; answers its letters and for how long its scope is paused.
 function settling.apply(ctx, group, lease_key)
   local l = ctx.lease(lease_key)
@@ -258,7 +283,7 @@ function settling.apply(ctx, group, lease_key)
   if not l then
     if ctx.recovering and group.retry_after and group.scope ~= '' then
       -- The permit was forgotten with the state; what the upstream asks for is heard all the same.
-      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, ctx.now, till(ctx, group), ctx.budget, ctx.jitter)
+      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, ctx.now, till(ctx, group), ctx.budget, tonumber(ctx.jitter))
     end
     return letters, 0
   end
@@ -267,22 +292,10 @@ function settling.apply(ctx, group, lease_key)
     if group.is_counted then
       group.kind = 'refused'
     end
-    -- Permits whose deadline was moved stand in slots of their own.
-    local at = 1
-    while at <= #indexes do
-      local deadline = lease.deadline_of(l, indexes[at])
-      local same = {}
-      while at <= #indexes and lease.deadline_of(l, indexes[at]) == deadline do
-        same[#same + 1] = indexes[at]
-        at = at + 1
-      end
-      for i = 1, #ctx.budget.limits do
-        local limit = ctx.budget.limits[i]
-        local weight = lease.get_limit(l, limit)
-        if weight then
-          settle_limit(ctx, group, l, limit, weight, same, deadline)
-        end
-      end
+    if lease.is_moved(l) then
+      settle_by_deadline(ctx, group, l, indexes)
+    else
+      settle_limits(ctx, group, l, indexes, l.deadline)
     end
     if group.kind == 'refused' then
       put_down(ctx, group, l, indexes[1])
@@ -294,11 +307,13 @@ function settling.apply(ctx, group, lease_key)
     if group.kind == 'refused' then
       usage.count(ctx.use, 'refused', #indexes)
     end
-    each_probe(l, function(scope)
-      pauses.end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted', probe_till(ctx, l))
-    end)
+    if l.probes ~= '' then
+      for scope in probes_of(l) do
+        pauses.end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted', probe_till(ctx, l))
+      end
+    end
     if group.kind == 'refused' and group.scope ~= '' then
-      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, l.granted_at, till(ctx, group), ctx.budget, ctx.jitter)
+      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, l.granted_at, till(ctx, group), ctx.budget, tonumber(ctx.jitter))
     end
   end
   return letters, paused_for(ctx, l)

@@ -14,8 +14,11 @@ local SLOTS_A_READ = 64
 
 local DIGITS = 15
 
+local sub = string.sub
+
 local function number_of(k)
-  return string.format('%015.0f', k)
+  local digits = int(k)
+  return string.rep('0', DIGITS - #digits) .. digits
 end
 
 local function slot_field(limit, side, number)
@@ -23,12 +26,16 @@ local function slot_field(limit, side, number)
 end
 
 local function entry(index, i)
-  return string.sub(index, (i - 1) * DIGITS + 1, i * DIGITS)
+  return sub(index, (i - 1) * DIGITS + 1, i * DIGITS)
 end
 
 -- How many entries of an index stand before `number`.
 local function before(index, number)
   local from, to = 0, #index / DIGITS
+  if to == 0 or sub(index, -DIGITS) < number then
+    -- Most often it is the latest.
+    return to
+  end
   while from < to do
     local middle = math.floor((from + to) / 2)
     if entry(index, middle + 1) < number then
@@ -47,8 +54,8 @@ local function enter(limit, side, number, is_there)
   local ahead = before(index, number)
   local was_there = entry(index, ahead + 1) == number
   if is_there ~= was_there then
-    local rest = string.sub(index, (was_there and ahead + 1 or ahead) * DIGITS + 1)
-    limit[name] = string.sub(index, 1, ahead * DIGITS) .. (is_there and number or '') .. rest
+    local rest = sub(index, (was_there and ahead + 1 or ahead) * DIGITS + 1)
+    limit[name] = sub(index, 1, ahead * DIGITS) .. (is_there and number or '') .. rest
   end
 end
 
@@ -119,20 +126,8 @@ function slots.let_go(state, limit, text)
   end
 end
 
--- Adds `cost` (below zero: takes away) to slot `k`, and to what each of `parties` (names) holds. With
--- `for_parties_only` the limit's own sum stays as it is.
-function slots.add(state, limit, side, k, cost, parties, for_parties_only)
-  if cost == 0 then
-    return
-  end
-  local number = number_of(k)
-  local field = slot_field(limit, side, number)
-  local total, held = parse(hash.text(state, field))
-  if not for_parties_only then
-    total = total + cost
-    limit[side] = limit[side] + cost
-  end
-  held = held or {}
+-- Adds `cost` to what each of `parties` holds of a slot, of which `held` tells: a list of {party, cost}.
+local function hold_each(state, limit, held, cost, parties)
   for i = 1, #parties do
     local found
     for j = 1, #held do
@@ -147,16 +142,43 @@ function slots.add(state, limit, side, k, cost, parties, for_parties_only)
     found.cost = found.cost + cost
     hold(state, limit, parties[i], cost)
   end
-  local text = int(total)
-  local nothing = total == 0
-  for j = 1, #held do
+end
+
+-- A slot's text; nil where nothing is in it.
+local function text_of(total, held)
+  local text = nil
+  for j = 1, held and #held or 0 do
     if held[j].cost > 0 then
-      nothing = false
-      text = text .. ';' .. held[j].party .. '=' .. int(held[j].cost)
+      text = (text or int(total)) .. ';' .. held[j].party .. '=' .. int(held[j].cost)
     end
   end
-  hash.put(state, field, not nothing and text or nil)
-  enter(limit, side, number, not nothing)
+  return text or total ~= 0 and int(total) or nil
+end
+
+-- Adds `cost` (below zero: takes away) to slot `k`, and to what each of `parties` (names) holds. With
+-- `for_parties_only` the limit's own sum stays as it is.
+function slots.add(state, limit, side, k, cost, parties, for_parties_only)
+  if cost == 0 then
+    return
+  end
+  local number = number_of(k)
+  local field = slot_field(limit, side, number)
+  local before_it = hash.text(state, field)
+  local total, held = parse(before_it)
+  if not for_parties_only then
+    total = total + cost
+    limit[side] = limit[side] + cost
+  end
+  if #parties > 0 then
+    held = held or {}
+    hold_each(state, limit, held, cost, parties)
+  end
+  local text = text_of(total, held)
+  hash.put(state, field, text)
+  -- The index has the slots that have a text.
+  if not text or not before_it then
+    enter(limit, side, number, text ~= nil)
+  end
 end
 
 local function read_ahead(state, limit, side, from, to)
@@ -169,10 +191,11 @@ end
 
 -- Drops the slots up to `upto`, at most SLOTS_A_CALL of them; answers the cost that weighs no more.
 function slots.sweep(state, limit, side, upto)
-  local low, name = side .. '_low', side .. '_index'
+  local low = side .. '_low'
   if upto <= (limit[low] or 0) then
     return 0
   end
+  local name = side .. '_index'
   local index = limit[name] or ''
   local over = index == '' and 0 or before(index, number_of(upto + 1))
   if over > SLOTS_A_CALL then

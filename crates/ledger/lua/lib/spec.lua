@@ -14,18 +14,24 @@ function spec.weight(budget, tier)
   return math.max(1, budget['weight_' .. tier] or WEIGHTS[tier] or 1)
 end
 
+-- The amounts of parties that a text lists, in order and by party.
 local function amounts(text)
   local list, by_party = {}, {}
-  for party, amount in string.gmatch(text, '([^;=]+)=(%d+)') do
-    list[#list + 1] = { party = party, amount = tonumber(amount) }
-    by_party[party] = tonumber(amount)
+  if text ~= '' then
+    for party, amount in string.gmatch(text, '([^;=]+)=(%d+)') do
+      list[#list + 1] = { party = party, amount = tonumber(amount) }
+      by_party[party] = tonumber(amount)
+    end
   end
   return list, by_party
 end
 
--- A limit as its line of the settings tells it.
+-- A limit as its line of the settings tells it. What its state adds up begins at none.
 function spec.limit(line)
-  local limit = {}
+  local limit = {
+    out = 0, paid = 0, shadow = 0, closing = 0, settled = 0, blind = 0, granted = 0, foreign = 0,
+    is_aligned = false, is_on_clock = false, has_readings = false, shared = false,
+  }
   record.read_all(line, limit)
   limit.is_aligned = limit.aligned == 1
   limit.is_on_clock = limit.on_clock == 1

@@ -32,11 +32,12 @@ function usage.instead(granted, actual)
 end
 
 local function add(u, field, n)
-  if not u.sums[field] then
-    u.sums[field] = 0
+  local sum = u.sums[field]
+  if not sum then
+    sum = 0
     u.order[#u.order + 1] = field
   end
-  u.sums[field] = u.sums[field] + n
+  u.sums[field] = sum + n
 end
 
 -- Counts `n` of a counter: granted, settled, refused.
@@ -55,25 +56,31 @@ function usage.charge(u, who, units, times)
   end
 end
 
-function usage.flush(u)
-  hash.load(u.h, u.order)
-  for i = 1, #u.order do
-    local field = u.order[i]
-    local dimension, unit
-    if not u.h.have[field] then
-      dimension, unit = string.match(field, '^(%l+)|[^|]*|(.*)$')
-    end
-    if dimension then
-      local names_field = '#' .. dimension .. '|' .. unit
-      local names = hash.num(u.h, names_field) or 0
-      if names >= NAMES then
-        field = dimension .. '|_other|' .. unit
-      else
-        hash.put(u.h, names_field, int(names + 1))
-      end
-    end
-    local sum = (hash.num(u.h, field) or 0) + u.sums[u.order[i]]
-    hash.put(u.h, field, int(math.max(0, sum)))
+-- The field that a name is counted in which has none yet: of its own, or of all the rest together.
+local function field_of(u, field)
+  local dimension, unit = string.match(field, '^(%l+)|[^|]*|(.*)$')
+  if not dimension then
+    return field
   end
-  hash.flush(u.h)
+  local names_field = '#' .. dimension .. '|' .. unit
+  local names = hash.num(u.h, names_field) or 0
+  if names >= NAMES then
+    return dimension .. '|_other|' .. unit
+  end
+  hash.put(u.h, names_field, int(names + 1))
+  return field
+end
+
+function usage.flush(u)
+  local h, order = u.h, u.order
+  hash.load(h, order)
+  for i = 1, #order do
+    local field = order[i]
+    local n = u.sums[field]
+    if not h.have[field] then
+      field = field_of(u, field)
+    end
+    hash.put(h, field, int(math.max(0, (hash.num(h, field) or 0) + n)))
+  end
+  hash.flush(h)
 end

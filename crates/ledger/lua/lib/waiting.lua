@@ -44,8 +44,12 @@ function waiting.callers(text, now)
   return till and tonumber(till) > now and callers or nil
 end
 
-function waiting.open(wait_key, replica, now)
-  local w = { h = hash.open(wait_key), replica = replica, now = now, mine = {}, others = {}, asked = {}, is_anybody = false, telling = {}, rivals = {}, told = '', mine_text = '', woken = 0, gap = 0 }
+-- What is known of those who wait; `callers` of them here.
+function waiting.open(wait_key, replica, now, callers)
+  local w = {
+    h = hash.open(wait_key), replica = replica, now = now, is_waiting = callers > 0, mine = {}, others = {}, asked = {},
+    is_anybody = false, telling = {}, rivals = {}, told = '', mine_text = '', woken = 0, gap = 0,
+  }
   local replicas = hash.load_all(w.h)
   for i = 1, #replicas do
     local text = w.h.have[replicas[i]]
@@ -79,6 +83,9 @@ end
 -- out by name.
 function waiting.tell(w, told, groups)
   w.told = told
+  if told == '' and #w.telling == 0 then
+    return
+  end
   local party, is_one = nil, true
   local function see(name)
     party = party or name
