@@ -166,7 +166,7 @@ end
 local remember = { hash.text(state, 'life'), int(hash.num(state, 'life.seq')), int(ctx.now), int(life.deadline(state)) }
 for i = 1, #ctx.pauses.scopes do
   local scope = ctx.pauses.scopes[i]
-  local phase, till = pauses.phase(ctx.pauses, scope, ctx.now, budget.ramp)
+  local phase, till = pauses.phases().phase(ctx.pauses, scope, ctx.now, budget.ramp)
   if phase == 'paused' then
     remember[#remember + 1] = scope
     remember[#remember + 1] = till and int(till) or '-'

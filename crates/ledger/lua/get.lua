@@ -47,7 +47,7 @@ local p = pauses.read(KEYS[3])
 local shown = {}
 for i = 1, #p.scopes do
   local scope = p.scopes[i]
-  local phase, at = pauses.phase(p, scope, now, budget.ramp)
+  local phase, at = pauses.phases().phase(p, scope, now, budget.ramp)
   if phase == 'paused' then
     shown[#shown + 1] = { scope, from_now(at), 'paused' }
   elseif phase == 'probe' or phase == 'probing' then

@@ -19,7 +19,7 @@ end
 local state = hash.open(KEYS[2])
 local now = store_now(state)
 local p = pauses.read(KEYS[3])
-pauses.by_operator(p, now, span and now + span)
+pauses.phases().by_operator(p, now, span and now + span)
 pauses.flush(p)
 hash.flush(state)
 return 1

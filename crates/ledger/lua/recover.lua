@@ -56,7 +56,7 @@ end
 local p = pauses.read(KEYS[3])
 for _ = 1, args.num() do
   local scope, till = args.text(), args.optional()
-  pauses.restore(p, scope, now, till)
+  pauses.phases().restore(p, scope, now, till)
 end
 pauses.flush(p)
 hash.flush(state)

@@ -20,7 +20,7 @@ end
 local state = hash.open(KEYS[2])
 local now = store_now(state)
 local p = pauses.read(KEYS[3])
-pauses.clear(p)
+pauses.phases().clear(p)
 pauses.flush(p)
 limits.load(state, budget, now)
 for l = 1, #budget.limits do

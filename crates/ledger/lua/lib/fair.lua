@@ -127,7 +127,7 @@ local function room_for(ctx, entry, but)
     end
   end
   for i = 1, #ctx.pauses.scopes > 0 and #scopes or 0 do
-    local phase, _, let = pauses.phase(ctx.pauses, scopes[i], ctx.now, ctx.budget.ramp)
+    local phase, _, let = pauses.phases().phase(ctx.pauses, scopes[i], ctx.now, ctx.budget.ramp)
     if phase == 'ramp' then
       most = math.min(most, let)
     elseif phase == 'paused' or phase == 'probing' or phase == 'probe' then

@@ -89,7 +89,7 @@ local function weigh_pauses(ctx, group, t)
   end
   for i = 1, #scopes do
     local scope = scopes[i]
-    local phase, at, let = pauses.phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)
+    local phase, at, let = pauses.phases().phase(ctx.pauses, scope, ctx.now, ctx.budget.ramp)
     local limit_name = string.match(scope, '^limit:(.*)$')
     if phase == 'paused' then
       bound(t, 0, scope == 'operator' and 'paused_by_operator' or 'paused_by_upstream', limit_name, at)
@@ -392,10 +392,10 @@ local function grant(ctx, group, t, lease_key)
     end
   end
   for i = 1, #t.probe_scopes do
-    pauses.send_probe(ctx.pauses, t.probe_scopes[i], probe_until(ctx, group))
+    pauses.phases().send_probe(ctx.pauses, t.probe_scopes[i], probe_until(ctx, group))
   end
   for i = 1, #t.ramp_scopes do
-    pauses.let_out(ctx.pauses, t.ramp_scopes[i], count)
+    pauses.phases().let_out(ctx.pauses, t.ramp_scopes[i], count)
   end
   life.grant(ctx.state, l.deadline)
   waiting.served(ctx.waiting)

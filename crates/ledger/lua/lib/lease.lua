@@ -87,6 +87,11 @@ function lease.get_limit(l, limit)
   return l.weights[limit.key]
 end
 
+-- The scopes whose probes a lease has.
+function lease.probes_of(l)
+  return string.gmatch(l.probes, '[^,]+')
+end
+
 -- Until when a probe granted then, to live so long, is waited for: times `send_within`. Then it is followed by another.
 local PROBE_PATIENCE = 2
 

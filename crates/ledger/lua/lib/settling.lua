@@ -4,6 +4,7 @@
 -- @include lib/lease
 -- @include lib/pauses
 -- @include lib/usage
+-- @late lib/refusing
 
 local settling = {}
 
@@ -127,11 +128,6 @@ local function till(ctx, group)
   return latest and latest > ctx.now and latest or nil
 end
 
--- The scopes whose probes a lease has.
-local function probes_of(l)
-  return string.gmatch(l.probes, '[^,]+')
-end
-
 local function correct_usage(ctx, group, l, count)
   if group.kind == 'not_sent' then
     usage.charge(ctx.use, l, usage.units(l.units), -count)
@@ -178,7 +174,7 @@ local function paused_for(ctx, l)
     end
   end
   for i = 1, #scopes do
-    local phase, until_then = pauses.phase(ctx.pauses, scopes[i], ctx.now, ctx.budget.ramp)
+    local phase, until_then = pauses.phases().phase(ctx.pauses, scopes[i], ctx.now, ctx.budget.ramp)
     if phase == 'paused' and until_then then
       longest = math.max(longest, until_then - ctx.now)
     end
@@ -194,53 +190,6 @@ local function scope_of(ctx, group)
   end
   local limit = ctx.budget.limits[tonumber(index)]
   return limit and 'limit:' .. limit.name or 'budget'
-end
-
--- A probe was refused: by what is closed, if one before it was as well, and not by limits of which something is left.
-local function absolve(ctx, group, l)
-  local is_again = false
-  for scope in probes_of(l) do
-    is_again = is_again or pauses.tries(ctx.pauses, scope) > 1
-  end
-  for i = 1, #ctx.budget.limits do
-    local limit, reading = ctx.budget.limits[i], group.readings[i]
-    if is_again and limit.kind == 'window' and lease.get_limit(l, limit) and reading and reading.least > 0 then
-      ladder.absolve(limit)
-    end
-  end
-end
-
--- Puts a refusal that no account explains down to the limits that it says are used up; if it names none, to the first
--- window of the call, unless there may have been too many at once.
-local function put_down(ctx, group, l, index)
-  if l.probes ~= '' then
-    -- Alone it cannot have been one of too many.
-    absolve(ctx, group, l)
-    return
-  end
-  local first, left, is_named, may_be_at_once = nil, nil, false, false
-  for i = 1, #ctx.budget.limits do
-    local limit = ctx.budget.limits[i]
-    local weight = lease.get_limit(l, limit)
-    local reading = group.readings[i]
-    if weight and limit.kind == 'concurrency' then
-      may_be_at_once = true
-    elseif weight and limit.kind == 'window' then
-      local is_used_up = reading and reading.least == 0
-      local is_explained = weight.is_probe or limit.lost_until
-        or (foreign.a_window(limit, ctx.now) > 0 and ladder.excuses(limit, l, ctx.now))
-        or slots.is_gone(limit, l.granted_at, limit.completion == 1 and lease.deadline_of(l, index) or l.send_by)
-      is_named = is_named or is_used_up
-      if is_used_up and not is_explained then
-        ladder.refuse(ctx.state, limit, l, 0, ctx.now, till(ctx, group))
-      elseif not first and not is_explained then
-        first, left = limit, reading and reading.least
-      end
-    end
-  end
-  if first and not is_named and not may_be_at_once then
-    ladder.refuse(ctx.state, first, l, left, ctx.now, till(ctx, group))
-  end
 end
 
 local function settle_limits(ctx, group, l, indexes, deadline)
@@ -283,7 +232,7 @@ function settling.apply(ctx, group, lease_key)
   if not l then
     if ctx.recovering and group.retry_after and group.scope ~= '' then
       -- The permit was forgotten with the state; what the upstream asks for is heard all the same.
-      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, ctx.now, till(ctx, group), ctx.budget, tonumber(ctx.jitter))
+      pauses.phases().begin(ctx.pauses, scope_of(ctx, group), ctx.now, ctx.now, till(ctx, group), ctx.budget, tonumber(ctx.jitter))
     end
     return letters, 0
   end
@@ -298,7 +247,7 @@ function settling.apply(ctx, group, lease_key)
       settle_limits(ctx, group, l, indexes, l.deadline)
     end
     if group.kind == 'refused' then
-      put_down(ctx, group, l, indexes[1])
+      late_refusing().put_down(ctx, group, l, indexes[1], till(ctx, group))
     end
     lease.set_bits(l, indexes, group.kind == 'not_sent' and 'n' or 's')
     correct_usage(ctx, group, l, #indexes)
@@ -308,12 +257,12 @@ function settling.apply(ctx, group, lease_key)
       usage.count(ctx.use, 'refused', #indexes)
     end
     if l.probes ~= '' then
-      for scope in probes_of(l) do
-        pauses.end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted', probe_till(ctx, l))
+      for scope in lease.probes_of(l) do
+        pauses.phases().end_probe(ctx.pauses, scope, ctx.now, group.kind == 'accepted', probe_till(ctx, l))
       end
     end
     if group.kind == 'refused' and group.scope ~= '' then
-      pauses.begin(ctx.pauses, scope_of(ctx, group), ctx.now, l.granted_at, till(ctx, group), ctx.budget, tonumber(ctx.jitter))
+      pauses.phases().begin(ctx.pauses, scope_of(ctx, group), ctx.now, l.granted_at, till(ctx, group), ctx.budget, tonumber(ctx.jitter))
     end
   end
   return letters, paused_for(ctx, l)

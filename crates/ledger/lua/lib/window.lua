@@ -5,6 +5,7 @@
 -- @include lib/slots
 -- @include lib/ladder
 -- @include lib/foreign
+-- @late lib/evidence
 
 local window = {}
 
@@ -262,6 +263,8 @@ local function charge_foreign(state, limit, s, now)
   end
 end
 
+local evidence = nil
+
 local function settle_sliding(state, limit, s, now)
   local r = s.reading
   pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
@@ -279,12 +282,12 @@ local function settle_sliding(state, limit, s, now)
   end
   ladder.remember(state, limit, s)
   if r.late then
-    ladder.prove(state, limit, s, now)
-    ladder.weigh_law(limit, s, r.early, r.late)
+    evidence.prove(state, limit, s, now)
+    evidence.weigh_law(limit, s, r.early, r.late)
     local late = math.min(r.late, s.moment + limit.window)
-    ladder.follow(limit, s, math.min(r.early, late), late, is_newest, now)
+    evidence.follow(limit, s, math.min(r.early, late), late, is_newest, now)
   else
-    ladder.learn_phase(state, limit, s, now)
+    evidence.learn_phase(state, limit, s, now)
   end
   foreign.heard(limit, s.granted_at, s.answered_at)
 end
@@ -312,8 +315,8 @@ local function settle_aligned(state, limit, s, now)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
   refresh(limit, s)
   ladder.remember(state, limit, s)
-  ladder.note_steady(limit, s, r.early, r.least)
-  ladder.prove(state, limit, s, now)
+  evidence.note_steady(limit, s, r.early, r.least)
+  evidence.prove(state, limit, s, now)
   foreign.heard(limit, s.granted_at, s.answered_at)
   if not limit.lost_until and s.granted_at >= (limit.found_at or 0) and limit.end_early > now then
     -- All of ours that this reading can have counted is settled in this window, which is not over, or out.
@@ -363,6 +366,7 @@ function window.settle(state, limit, s, now)
     return true
   end
   if r and r.least then
+    evidence = evidence or late_evidence()
     -- More than there can be says nothing of what is left: it gives nothing back.
     s.is_beyond = r.last > limit.n
     r.least, r.last = math.min(r.least, limit.n), math.min(r.last, limit.n)
