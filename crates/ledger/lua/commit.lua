@@ -149,12 +149,12 @@ end
 
 local tags, gives_up, is_gone = nil, false, false
 if ctx.fair or ctx.waiting.is_left or ctx.waiting.told ~= '' then
-  local fair = granting.fair(ctx)
   if waiting.is_shared(ctx.waiting) then
+    local fair = granting.fair(ctx)
     tags = fair.tags(ctx.fair)
     fair.flush(ctx.fair, ctx.waiting)
   end
-  ctx.waiting.told, gives_up, is_gone = fair.close(ctx.fair)
+  ctx.waiting.told, gives_up, is_gone = granting.callers(ctx).close(ctx.callers, ctx.now)
 end
 local is_left = (gives_up and has_room) or (ctx.fair and ctx.fair.has_left) or ctx.waiting.has_left
 local is_news = ctx.freed or (is_gone and has_room) or (is_left and waiting.may_tell(ctx.waiting))

@@ -81,6 +81,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/announce",
     "lib/args",
     "lib/bucket",
+    "lib/callers",
     "lib/clock",
     "lib/concurrency",
     "lib/contenders",

@@ -50,8 +50,8 @@ end
 function fair.open(ctx)
   local w = ctx.waiting
   local f = {
-    ctx = ctx, by_name = {}, parties = {}, tenants = {}, now_tag = 0, orders = {}, granted = 0, others = {}, own = contenders.read(w.told),
-    asked = {}, own_as = {}, rest_of = {}, since = {},
+    ctx = ctx, by_name = {}, parties = {}, tenants = {}, now_tag = 0, orders = {}, granted = 0, others = {},
+    own = ctx.callers.list, since = ctx.callers.since,
   }
   for tier, tenant, lag in string.gmatch(w.tags or '', ' ([^ ,]+),([^ =]+)=(%S+)') do
     party_of(f, tier, tenant).lag = tonumber(lag)
@@ -65,18 +65,10 @@ function fair.open(ctx)
       party.entries[#party.entries + 1] = of[e]
     end
   end
-  local was = contenders.read(w.mine_text)
-  for i = 1, #was do
-    f.since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] = was[i].since
-  end
   for i = 1, #f.own do
     local party = party_of(f, f.own[i].tier, f.own[i].tenant)
     appear(f, party, f.own[i].tenants)
     party.is_own = true
-    f.own_as[f.own[i].tier .. ',' .. f.own[i].tenant .. ',' .. f.own[i].class] = true
-    if string.sub(f.own[i].tenant, 1, 1) == '*' then
-      f.rest_of[f.own[i].tier] = f.own[i].tenant .. ',' .. f.own[i].class
-    end
   end
   return f
 end
@@ -393,46 +385,6 @@ function fair.charge(f, group, count)
       move_on(f.orders[l], party)
     end
   end
-end
-
--- Notes what became of a group: how much of it was granted, and whether what it asks for was there all the same.
-function fair.note(f, group, granted, is_there)
-  local name = group.tier .. ',' .. group.tenant .. ',' .. group.class
-  if not f.own_as[name] and f.rest_of[group.tier] then
-    name = group.tier .. ',' .. f.rest_of[group.tier]
-  end
-  local asked = f.asked[name] or { granted = 0, is_there = false }
-  asked.granted, asked.is_there = asked.granted + granted, asked.is_there or is_there
-  f.asked[name] = asked
-end
-
--- Who waits here now, for the replica's field; whether something that was left to one of them is left no more; and whether
--- that is since it waits no more.
-function fair.close(f)
-  local since, words, gives_up, is_gone = {}, {}, false, false
-  local was = contenders.read(f.ctx.waiting.mine_text)
-  for i = 1, #was do
-    since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] = was[i].left
-  end
-  for i = 1, #f.own do
-    local entry = f.own[i]
-    local name = entry.tier .. ',' .. entry.tenant .. ',' .. entry.class
-    local asked = f.asked[name]
-    entry.count = entry.count - (asked and asked.granted or 0)
-    if entry.count > 0 then
-      -- Who asks and gets something, or finds nothing there, has come for it. Who is refused for another reason has not.
-      local goes_on = not asked or (asked.granted == 0 and asked.is_there)
-      entry.left = goes_on and since[name] or 0
-      gives_up = gives_up or (since[name] or 0) > entry.left
-      entry.since = (not asked or asked.granted == 0) and f.since[name] or f.ctx.now
-      words[#words + 1] = contenders.text(entry)
-    end
-    since[name] = entry.count > 0 and since[name] and 0 or since[name]
-  end
-  for i = 1, #was do
-    is_gone = is_gone or (since[was[i].tier .. ',' .. was[i].tenant .. ',' .. was[i].class] or 0) > 0
-  end
-  return table.concat(words), gives_up or is_gone, is_gone
 end
 
 -- Writes into other replicas' fields since when something is left to them.

@@ -7,6 +7,7 @@
 -- @include lib/life
 -- @include lib/waiting
 -- @include lib/requests
+-- @late lib/callers
 -- @late lib/fair
 
 local granting = {}
@@ -17,12 +18,21 @@ local PRECEDENCE = {
   concurrency_exhausted = 6, reserved = 7, tenant_capped = 8, ramping = 9,
 }
 
--- What shares a limit out among those who wait at several replicas, defined where some do.
-local fair = nil
+-- What tells who waits here, and what shares a limit out among those who wait at several replicas: defined where some do.
+local callers, fair = nil, nil
+
+function granting.callers(ctx)
+  callers = callers or late_callers()
+  ctx.callers = ctx.callers or callers.open(ctx.waiting)
+  return callers
+end
 
 function granting.fair(ctx)
   fair = fair or late_fair()
-  ctx.fair = ctx.fair or fair.open(ctx)
+  if not ctx.fair then
+    granting.callers(ctx)
+    ctx.fair = fair.open(ctx)
+  end
   return fair
 end
 
@@ -308,7 +318,7 @@ end
 -- Notes for the other replicas how many of those who wait here are served.
 local function note_share(ctx, group, granted, is_there)
   if ctx.waiting.told ~= '' then
-    granting.fair(ctx).note(ctx.fair, group, granted, is_there)
+    granting.callers(ctx).note(ctx.callers, group, granted, is_there)
   end
 end
 

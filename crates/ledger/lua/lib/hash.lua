@@ -9,8 +9,9 @@ local FIELDS_A_CALL = 500
 
 function hash.open(the_key)
   -- `have`: the texts of fields, false where there is none; what was not read is not in it, unless all of it has been
-  -- (`is_whole`). `touched`: the fields that were put, in order; and true by the name of each.
-  return { key = the_key, have = {}, touched = {}, is_whole = false }
+  -- (`is_whole`). `is_begun`: something was read or put. `touched`: the fields that were put, in order; and true by the name
+  -- of each.
+  return { key = the_key, have = {}, touched = {}, is_whole = false, is_begun = false }
 end
 
 local function read(h, fields)
@@ -19,11 +20,16 @@ local function read(h, fields)
   for i = 1, #fields do
     have[fields[i]] = values[i] or false
   end
+  h.is_begun = true
 end
 
 function hash.load(h, fields)
-  if h.is_whole then
+  if h.is_whole or #fields == 0 then
     return
+  end
+  if not h.is_begun and #fields <= FIELDS_A_CALL then
+    -- None of them is known.
+    return read(h, fields)
   end
   local have, asked, count = h.have, {}, 0
   for i = 1, #fields do
@@ -74,7 +80,7 @@ end
 
 -- `text` nil removes the field.
 function hash.put(h, field, text)
-  h.have[field] = text or false
+  h.have[field], h.is_begun = text or false, true
   local touched = h.touched
   if not touched[field] then
     touched[field] = true

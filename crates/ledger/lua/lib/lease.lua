@@ -133,9 +133,13 @@ function lease.claim(l, index)
   end
 end
 
--- Sets the state of permits; they need not come in order.
+-- Sets the state of permits, each named once; they need not come in order.
 function lease.set_bits(l, indexes, bit)
   local bits, at, count = l.bits, 1, #indexes
+  if count == #bits then
+    -- All of them: none is named twice.
+    bits, at = string.rep(bit, count), count + 1
+  end
   while at <= count do
     -- As many as follow each other are set at once.
     local first, last = indexes[at], indexes[at]

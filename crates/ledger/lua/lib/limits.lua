@@ -116,12 +116,14 @@ function limits.weigh(limit, cost)
   return limit.does.weigh and limit.does.weigh(limit, cost) or cost
 end
 
+local NONE = {}
+
 -- The parties of a limit's reservations and caps that a caller belongs to, by name.
 function limits.parties(limit, tenant, tier)
-  local list = {}
   if not limit.shared then
-    return list
+    return NONE
   end
+  local list = {}
   local by_tenant, by_tier = 'tenant:' .. tenant, 'tier:' .. tier
   local counts_tenant = limit.cap_of[by_tenant] or limit.cap_of['*']
   for i = 1, #limit.reserved do

@@ -144,19 +144,20 @@ local function sort_out(l, group)
   if not bits then
     return {}, string.rep('u', #indexes)
   end
+  local sub = string.sub
   local fresh_ones, letters, seen, count = {}, {}, {}, 0
   for i = 1, #indexes do
     local index = indexes[i]
-    local bit = string.sub(bits, index + 1, index + 1)
+    local bit = sub(bits, index + 1, index + 1)
     if bit == '' then
       letters[i] = 'u'
-    elseif not lease.is_out(bit) or seen[index] or (bit == '+' and group.is_unclaimed) then
-      letters[i] = 'd'
-    else
+    elseif (bit == '-' or (bit == '+' and not group.is_unclaimed)) and not seen[index] then
       letters[i] = 'a'
       seen[index] = true
       count = count + 1
       fresh_ones[count] = index
+    else
+      letters[i] = 'd'
     end
   end
   return fresh_ones, table.concat(letters)

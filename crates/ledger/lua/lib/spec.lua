@@ -14,14 +14,17 @@ function spec.weight(budget, tier)
   return math.max(1, budget['weight_' .. tier] or WEIGHTS[tier] or 1)
 end
 
+local NONE = {}
+
 -- The amounts of parties that a text lists, in order and by party.
 local function amounts(text)
+  if text == '' then
+    return NONE, NONE
+  end
   local list, by_party = {}, {}
-  if text ~= '' then
-    for party, amount in string.gmatch(text, '([^;=]+)=(%d+)') do
-      list[#list + 1] = { party = party, amount = tonumber(amount) }
-      by_party[party] = tonumber(amount)
-    end
+  for party, amount in string.gmatch(text, '([^;=]+)=(%d+)') do
+    list[#list + 1] = { party = party, amount = tonumber(amount) }
+    by_party[party] = tonumber(amount)
   end
   return list, by_party
 end
@@ -53,7 +56,7 @@ function spec.read(spec_key)
   for line in string.gmatch(h.have['settings'], '[^\n]+') do
     if not budget then
       budget = { version = tonumber(h.have['version']), limits = {} }
-      record.read_all(line, budget)
+      record.read(line, budget)
     else
       local limit = spec.limit(line)
       limit.index = #budget.limits + 1
