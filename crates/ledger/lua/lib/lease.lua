@@ -133,24 +133,38 @@ function lease.claim(l, index)
   end
 end
 
--- Sets the state of permits, each named once; they need not come in order.
-function lease.set_bits(l, indexes, bit)
-  local bits, at, count = l.bits, 1, #indexes
-  if count == #bits then
-    -- All of them: none is named twice.
-    bits, at = string.rep(bit, count), count + 1
+local function put_in_order(indexes)
+  for i = 2, #indexes do
+    if indexes[i] < indexes[i - 1] then
+      table.sort(indexes)
+      return
+    end
   end
-  while at <= count do
-    -- As many as follow each other are set at once.
+end
+
+-- The bits with those of `indexes` set to `bit`; as many as follow each other at once.
+local function with_bits(bits, indexes, bit)
+  if #indexes == #bits then
+    return string.rep(bit, #bits)
+  end
+  put_in_order(indexes)
+  local parts, from, at = {}, 1, 1
+  while indexes[at] do
     local first, last = indexes[at], indexes[at]
     at = at + 1
     while indexes[at] == last + 1 do
       last, at = last + 1, at + 1
     end
-    bits = string.sub(bits, 1, first) .. string.rep(bit, last - first + 1) .. string.sub(bits, last + 2)
+    parts[#parts + 1] = string.sub(bits, from, first) .. string.rep(bit, last - first + 1)
+    from = last + 2
   end
-  l.bits, l.is_changed = bits, true
-  if not string.find(bits, '[-+]') then
+  return table.concat(parts) .. string.sub(bits, from)
+end
+
+-- Sets the state of permits of the lease, each named once, in any order; afterwards `indexes` are in order.
+function lease.set_bits(l, indexes, bit)
+  l.bits, l.is_changed = with_bits(l.bits, indexes, bit), true
+  if not string.find(l.bits, '[-+]') then
     l.lives = AGAIN
   end
 end

@@ -74,9 +74,9 @@ end
 -- Requests were granted the first `count` permits of a lease: those whose tags follow ARGV's `tags_at`, at the places `nowhere`
 -- if not all in order.
 function requests.put(r, tags_at, nowhere, count, id)
-  local news, at, lease_of = r.news, #r.news, id .. ':'
+  local news, at, lease_of, format = r.news, #r.news, id .. ':', string.format
   for i = 1, count do
-    news[at + 1], news[at + 2] = ARGV[tags_at + (nowhere and nowhere[i] or i)], lease_of .. int(i - 1)
+    news[at + 1], news[at + 2] = ARGV[tags_at + (nowhere and nowhere[i] or i)], lease_of .. format('%d', i - 1)
     at = at + 2
   end
 end
