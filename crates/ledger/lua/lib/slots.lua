@@ -29,11 +29,15 @@ local function entry(index, i)
   return sub(index, (i - 1) * DIGITS + 1, i * DIGITS)
 end
 
+-- Whether all entries of an index stand before `number`, as of a new slot most often.
+local function is_last(index, number)
+  return index == '' or sub(index, -DIGITS) < number
+end
+
 -- How many entries of an index stand before `number`.
 local function before(index, number)
   local from, to = 0, #index / DIGITS
-  if to == 0 or sub(index, -DIGITS) < number then
-    -- Most often it is the latest.
+  if is_last(index, number) then
     return to
   end
   while from < to do
@@ -163,8 +167,11 @@ function slots.add(state, limit, side, k, cost, parties, for_parties_only)
   end
   local number = number_of(k)
   local field = slot_field(limit, side, number)
-  local before_it = hash.text(state, field)
-  local total, held = parse(before_it)
+  -- The index has the slots that have a text: of a new one there is nothing to read.
+  local is_new = is_last(limit[side .. '_index'] or '', number)
+  local text = not is_new and hash.text(state, field) or nil
+  local was_there = text ~= nil
+  local total, held = parse(text)
   if not for_parties_only then
     total = total + cost
     limit[side] = limit[side] + cost
@@ -173,10 +180,9 @@ function slots.add(state, limit, side, k, cost, parties, for_parties_only)
     held = held or {}
     hold_each(state, limit, held, cost, parties)
   end
-  local text = text_of(total, held)
+  text = text_of(total, held)
   hash.put(state, field, text)
-  -- The index has the slots that have a text.
-  if not text or not before_it then
+  if not text or not was_there then
     enter(limit, side, number, text ~= nil)
   end
 end
