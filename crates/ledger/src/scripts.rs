@@ -85,6 +85,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/clock",
     "lib/concurrency",
     "lib/contenders",
+    "lib/denial",
     "lib/evidence",
     "lib/fair",
     "lib/foreign",

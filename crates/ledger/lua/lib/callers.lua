@@ -12,7 +12,9 @@ end
 -- Reads who waits here: `list`, as the commit tells it, and `was`, as the replica's field did. `since`: when each got something
 -- last; `asked`: what became of those that asked; `rest_of`: those of a tier that are not listed by themselves.
 function callers.open(w)
-  local c = { list = contenders.read(w.told), was = contenders.read(w.mine_text), since = {}, asked = {}, is_listed = {}, rest_of = {} }
+  local c = {
+    list = contenders.read(w.told), was = contenders.read(w.mine_text), since = {}, asked = {}, is_listed = {}, rest_of = {},
+  }
   for i = 1, #c.was do
     c.since[name_of(c.was[i])] = c.was[i].since
   end

@@ -1,8 +1,9 @@
 -- What readings show of how a window's ends are: whether they give all back, follow a bucket's law, or are not told and can be
--- learned. Needed where a reading came.
+-- learned; and of what others use. Needed where a reading came.
 -- Invariant: as the ladder's.
 -- @include lib/slots
 -- @include lib/ladder
+-- @include lib/foreign
 -- @include lib/announce
 
 local evidence = {}
@@ -148,5 +149,15 @@ function evidence.learn_phase(state, limit, s, now)
     limit.low, limit.low_from, limit.low_till = r, s.granted_at, now
   elseif r < limit.low then
     limit.low = r
+  end
+end
+
+-- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
+function evidence.charge_foreign(state, limit, s, now)
+  local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
+  if excess > 0 and not limit.lost_until and s.granted_at >= (limit.found_at or 0) then
+    slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), excess, {})
+    limit.others_since = limit.others_since or now
+    foreign.see(limit, (limit.others or 0) + excess)
   end
 end

@@ -9,17 +9,12 @@
 -- @include lib/requests
 -- @late lib/callers
 -- @late lib/fair
+-- @late lib/denial
 
 local granting = {}
 
--- Refusal reasons in order of precedence.
-local PRECEDENCE = {
-  cost_above_capacity = 1, paused_by_operator = 2, paused_by_upstream = 3, probing = 4, quota_exhausted = 5,
-  concurrency_exhausted = 6, reserved = 7, tenant_capped = 8, ramping = 9,
-}
-
 -- What tells who waits here, and what shares a limit out among those who wait at several replicas: defined where some do.
-local callers, fair = nil, nil
+local callers, fair, denial = nil, nil, nil
 
 function granting.callers(ctx)
   callers = callers or late_callers()
@@ -34,6 +29,12 @@ function granting.fair(ctx)
     ctx.fair = fair.open(ctx)
   end
   return fair
+end
+
+-- Why a group gets less than it asks for.
+local function denied()
+  denial = denial or late_denial()
+  return denial
 end
 
 -- Reads one acquire group from ARGV.
@@ -115,19 +116,13 @@ local function weigh_pauses(ctx, group, t)
   end
 end
 
-local function held_of(ctx, limit, dropped)
-  return function(party)
-    return slots.held(ctx.state, limit, party) - (dropped and dropped[party] or 0)
-  end
-end
-
 -- What is available to this caller, and to whom else the rest is kept.
 local function open_to(ctx, limit, group)
   local all = limit.does.available(limit)
   if #limit.reserved == 0 then
     return all, all
   end
-  local kept = limits.kept_from(limit, group.tenant, group.tier, held_of(ctx, limit))
+  local kept = limits.kept_from(limit, group.tenant, group.tier, slots.holder(ctx.state, limit))
   return all, all - kept
 end
 
@@ -142,45 +137,6 @@ local function is_never(limit, group, cost)
   end
   local cap = limits.cap_for(limit, group.tenant)
   return cost > math.min(most, cap or most)
-end
-
--- When `need` (and, of a capped tenant, `own`) will be there if nothing else happens.
-local function ready_at(ctx, limit, group, need, own)
-  local look = ctx.looks[limit.index]
-  -- Where nothing is shared out by name it is the same for all.
-  local for_whom = limit.shared and group.tenant .. '|' .. group.tier or ''
-  if not look or look.for_whom ~= for_whom or look.need > need then
-    look = limit.does.ahead(ctx.state, limit, ctx.now)
-    look.for_whom = for_whom
-    ctx.looks[limit.index] = look
-  end
-  look.need = need
-  local cap = limits.cap_for(limit, group.tenant)
-  repeat
-    local held = held_of(ctx, limit, look.dropped)
-    local kept = limits.kept_from(limit, group.tenant, group.tier, held)
-    local at = look.ready_at(need + kept, own)
-    if at and not (cap and held('tenant:' .. group.tenant) + own > cap) then
-      return at
-    end
-  until not look.step()
-  -- More is wanted than ever was: a window's worth a window from here on.
-  local span = limit.window or 0
-  return look.at + math.ceil((need - limit.n) / math.max(1, limit.n)) * span
-end
-
--- A function that tells when `need`, and what is to be left beside it, will be there.
-local function when_ready(ctx, limit, group, need, own)
-  return function(left)
-    return ready_at(ctx, limit, group, need + (left or 0), own)
-  end
-end
-
--- As when_ready, but no later than what is left to others is left to them.
-local function when_left(till, when, left)
-  return function()
-    return math.min(till, when(left))
-  end
 end
 
 local function weigh_limit(ctx, group, t, limit, cost)
@@ -210,7 +166,7 @@ local function weigh_limit(ctx, group, t, limit, cost)
   if ahead > 0 then
     -- It is there, and kept for those before it in this replica.
     t.is_held_back = t.is_held_back or open >= weight
-    bound(t, 0, exhausted, limit.name, when_ready(ctx, limit, group, ahead + weight, cost))
+    bound(t, 0, exhausted, limit.name, denied().when_ready(ctx, limit, group, ahead + weight, cost))
   else
     local left, left_till = waiting.left_to_others(ctx.waiting, limit)
     local fits = math.floor(open / weight)
@@ -226,7 +182,7 @@ local function weigh_limit(ctx, group, t, limit, cost)
     end
     local is_behind, behind_till = fits < alone, nil
     if fits > 0 and #ctx.waiting.rivals > 0 then
-      local when = when_ready(ctx, limit, group, weight, cost)
+      local when = denied().when_ready(ctx, limit, group, weight, cost)
       local share, till = granting.fair(ctx).share(ctx.fair, limit, group, weight, all, open, fits, when)
       if share < fits then
         fits, is_behind, behind_till = share, true, till
@@ -237,8 +193,8 @@ local function weigh_limit(ctx, group, t, limit, cost)
     end
     if fits < t.may_go or fits < group.count then
       local whole = math.floor(all / weight) > fits
-      local when = when_ready(ctx, limit, group, weight, cost)
-      local at = behind_till or is_behind and when_left(left_till, when, left) or when
+      local when = denied().when_ready(ctx, limit, group, weight, cost)
+      local at = behind_till or is_behind and denied().when_left(left_till, when, left) or when
       bound(t, fits, whole and 'reserved' or exhausted, limit.name, at, is_behind)
     end
   end
@@ -246,51 +202,7 @@ local function weigh_limit(ctx, group, t, limit, cost)
   if cap then
     local left = math.floor((cap - slots.held(ctx.state, limit, 'tenant:' .. group.tenant)) / cost)
     if left < group.count then
-      bound(t, left, 'tenant_capped', limit.name, when_ready(ctx, limit, group, ahead + weight, cost))
-    end
-  end
-end
-
--- The refusal of those that may not go: the first reason in order of precedence, and the limit that binds longest.
-local function refusal(t)
-  local reason, longest, limit, never_known
-  for i = 1, #t.binds do
-    local bind = t.binds[i]
-    if bind.most <= t.may_go then
-      local at = bind.at
-      if type(at) == 'function' then
-        at = at()
-      end
-      if not reason or PRECEDENCE[bind.reason] < PRECEDENCE[reason] then
-        reason = bind.reason
-      end
-      if not at then
-        never_known = true
-        limit = bind.limit or limit
-      elseif not longest or at > longest then
-        longest = at
-        limit = (not never_known and bind.limit) or limit
-      end
-    end
-  end
-  return reason, limit, not never_known and longest or nil
-end
-
-local function is_used_up(bind)
-  return bind.reason == 'quota_exhausted' or bind.reason == 'concurrency_exhausted'
-end
-
--- Takes what the refused ones wait for out of reach of those behind them: nobody overtakes in a limit that is used up.
-local function hold_back(ctx, group, t, left)
-  for i = 1, #t.binds do
-    local bind = t.binds[i]
-    if bind.most <= t.may_go and not t.is_never then
-      for l = 1, #ctx.budget.limits do
-        local limit = ctx.budget.limits[l]
-        if limit.name == bind.limit and is_used_up(bind) then
-          ctx.ahead[l] = ctx.ahead[l] + left * limits.weigh(limit, group.costs[l])
-        end
-      end
+      bound(t, left, 'tenant_capped', limit.name, denied().when_ready(ctx, limit, group, ahead + weight, cost))
     end
   end
 end
@@ -303,7 +215,7 @@ local function note_waiting(ctx, group, t)
   local waits_for = {}
   for i = 1, t.may_go < group.count and #t.binds or 0 do
     local bind = t.binds[i]
-    if bind.limit and bind.most <= t.may_go and not t.is_never and (is_used_up(bind) or bind.is_behind) then
+    if bind.limit and bind.most <= t.may_go and not t.is_never and (denied().is_used_up(bind) or bind.is_behind) then
       waits_for[bind.limit] = true
     end
   end
@@ -458,8 +370,8 @@ local function again(ctx, group, l)
     answer[4], answer[6] = 'quota_exhausted', '0'
     return answer
   end
-  local reason, limit, at = refusal(t)
-  hold_back(ctx, group, t, left)
+  local reason, limit, at = denied().reason(t)
+  denied().hold_back(ctx, group, t, left)
   ctx.refused = true
   answer[4], answer[5], answer[6] = reason, limit or '', at and int(math.max(0, at - ctx.now)) or ''
   return answer
@@ -494,10 +406,10 @@ function granting.apply(ctx, group, lease_key)
     note_share(ctx, group, t.may_go, false)
     return { t.may_go, send_within(ctx, group), group.ttl, '', '', '', places_of(group) }
   end
-  local reason, limit, at = refusal(t)
+  local reason, limit, at = denied().reason(t)
   local is_there = reason ~= 'quota_exhausted' and reason ~= 'concurrency_exhausted'
   note_share(ctx, group, t.may_go, is_there or t.is_held_back)
-  hold_back(ctx, group, t, group.count - t.may_go)
+  denied().hold_back(ctx, group, t, group.count - t.may_go)
   ctx.refused = true
   local retry = at and int(math.max(0, at - ctx.now)) or ''
   local send, deadline = l and send_within(ctx, group) or 0, l and group.ttl or 0

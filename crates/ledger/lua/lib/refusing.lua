@@ -13,6 +13,7 @@ local refusing = {}
 local ALIGNED, SLIDING, PACED = ladder.ALIGNED, ladder.SLIDING, ladder.PACED
 -- What is left of the pace after a refusal that no smaller burst explains.
 local SLOWER, LEAST_PACE = 0.9, 0.01
+-- The longest that a paced limit waits before it goes faster again: windows.
 local MOST_PATIENCE = 512
 -- Refusals while something remains take a limit down when they come again within so much of a window, and the first time
 -- refused so many at once.

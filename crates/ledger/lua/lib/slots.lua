@@ -87,6 +87,13 @@ function slots.held(state, limit, party)
   return hash.num(state, held_field(limit, party)) or 0
 end
 
+-- A function that tells what a party holds of a limit, less what was `dropped` of it, by party.
+function slots.holder(state, limit, dropped)
+  return function(party)
+    return slots.held(state, limit, party) - (dropped and dropped[party] or 0)
+  end
+end
+
 local function hold(state, limit, party, cost)
   local now_held = slots.held(state, limit, party) + cost
   hash.put(state, held_field(limit, party), now_held > 0 and int(now_held) or nil)

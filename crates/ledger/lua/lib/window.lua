@@ -253,22 +253,13 @@ local function tell_phase(limit, early, late, now)
   end
 end
 
--- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
-local function charge_foreign(state, limit, s, now)
-  local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
-  if excess > 0 and not limit.lost_until and s.granted_at >= (limit.found_at or 0) then
-    slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), excess, {})
-    limit.others_since = limit.others_since or now
-    foreign.see(limit, (limit.others or 0) + excess)
-  end
-end
-
+-- What readings show of ends, defined where one came.
 local evidence = nil
 
 local function settle_sliding(state, limit, s, now)
   local r = s.reading
   pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
-  charge_foreign(state, limit, s, now)
+  evidence.charge_foreign(state, limit, s, now)
   local is_newest = is_newer(limit, s)
   if refresh(limit, s) then
     limit.fresh_until = now + limit.window
@@ -379,7 +370,7 @@ function window.settle(state, limit, s, now)
   else
     if s.read then
       -- Of which window it is cannot be told, but nobody can have used more than there is.
-      charge_foreign(state, limit, s, now)
+      evidence.charge_foreign(state, limit, s, now)
     end
     if s.charge > 0 then
       settle_blind(state, limit, s, now)
