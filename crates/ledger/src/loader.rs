@@ -5,7 +5,8 @@
 //!
 //! Of a file `lib/limits` that opens a table of its own name, `local limits = {`, that alone is seen outside; its other
 //! local names end with it. A chunk has 200 at most; and the fewer of them are open, the sooner a server that defines
-//! all of them at each call is done.
+//! all of them at each call is done. The table has a place for each of its functions, `function limits.load(`, from the
+//! first, so that it need not grow.
 //!
 //! `-- @late lib/bucket` stands for a function `late_bucket` that defines what the file defines and answers its table. A
 //! server runs a script's whole text at each call, so what few calls need is not to be defined by all of them. One script
@@ -103,6 +104,7 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
             }
         }
         let table = name.rsplit('/').next().unwrap_or(name);
+        let own = with_places(table, own);
         if late {
             self.text.push_str(&format!("local function late_{table}()\n{own}return {table}\nend\n"));
         } else {
@@ -114,12 +116,25 @@ impl<'a, F: Fn(&str) -> Option<&'a str>> Expansion<F> {
     }
 }
 
+/// Where in a file's text `local <table> = {` begins a line, and where the brace has been opened.
+fn opening(table: &str, own: &str) -> Option<(usize, usize)> {
+    let opening = format!("local {table} = {{");
+    let at = own.find(&opening).filter(|at| *at == 0 || own[..*at].ends_with('\n'))?;
+    Some((at, at + opening.len()))
+}
+
+/// The text of a file whose table has a place for each of its functions from the first: one that grows costs more.
+fn with_places(table: &str, own: String) -> String {
+    let Some((_, opened)) = opening(table, &own) else { return own };
+    let start = format!("function {table}.");
+    let names = own.lines().filter_map(|line| line.strip_prefix(&start)?.split_once('('));
+    let places: String = names.map(|(name, _)| format!("{name} = nil, ")).collect();
+    format!("{}{places}{}", &own[..opened], &own[opened..])
+}
+
 /// The text of an included file, in a block that only its `table` outlives; as it is where it has none.
 fn apart(table: &str, own: String) -> String {
-    let opening = format!("local {table} = {{");
-    let Some(at) = own.find(&opening).filter(|at| *at == 0 || own[..*at].ends_with('\n')) else {
-        return own;
-    };
+    let Some((at, _)) = opening(table, &own) else { return own };
     let (before, after) = (&own[..at], &own[at + "local ".len()..]);
     format!("local {table}\ndo\n{before}{after}end\n")
 }
@@ -156,10 +171,13 @@ mod tests {
     fn of_a_file_that_opens_its_table_nothing_else_is_seen() {
         let files = [
             ("commit", "-- @include lib/a\nlocal a = {}\nreturn a"),
-            ("lib/a", "-- head\nlocal N = 1\nlocal a = { n = N }\n-- @include lib/b\na.b = b"),
+            (
+                "lib/a",
+                "-- head\nlocal N = 1\nlocal a = { n = N }\n-- @include lib/b\nfunction a.b()\n  return b\nend",
+            ),
             ("lib/b", "local b = c\n-- local b = {"),
         ];
-        let a = "local a\ndo\n-- head\nlocal N = 1\na = { n = N }\na.b = b\nend\n";
+        let a = "local a\ndo\n-- head\nlocal N = 1\na = {b = nil,  n = N }\nfunction a.b()\n  return b\nend\nend\n";
         let wanted = format!("local b = c\n-- local b = {{\n{a}local a = {{}}\nreturn a\n");
         assert_eq!(load("commit", &files).unwrap(), wanted);
     }
