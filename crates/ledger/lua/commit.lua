@@ -49,6 +49,7 @@ local ctx = {
   budget = budget,
   state = state,
   now = store_now(state, tonumber(latest), tonumber(earliest)),
+  -- Text: few commits need it.
   jitter = jitter,
   pauses = pauses.read(KEYS[3]),
   use = usage.open(KEYS[4]),

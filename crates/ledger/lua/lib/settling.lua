@@ -217,6 +217,9 @@ local function settle_by_deadline(ctx, group, l, indexes)
   end
 end
 
+-- What a refusal does to limits, defined where one came.
+local refusing = nil
+
 -- Settles one group; answers its letters and for how long its scope is paused.
 function settling.apply(ctx, group, lease_key)
   local l = ctx.lease(lease_key)
@@ -248,7 +251,8 @@ function settling.apply(ctx, group, lease_key)
       settle_limits(ctx, group, l, indexes, l.deadline)
     end
     if group.kind == 'refused' then
-      late_refusing().put_down(ctx, group, l, indexes[1], till(ctx, group))
+      refusing = refusing or late_refusing()
+      refusing.put_down(ctx, group, l, indexes[1], till(ctx, group))
     end
     lease.set_bits(l, indexes, group.kind == 'not_sent' and 'n' or 's')
     correct_usage(ctx, group, l, #indexes)
