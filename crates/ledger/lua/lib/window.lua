@@ -67,7 +67,7 @@ end
 
 -- Until when `fresh` is believed; nil: until the end of its window, or as a bucket for ever.
 local function fresh_till(limit)
-  return not (limit.is_aligned and limit.end_late) and not ladder.is_bucket(limit) and limit.fresh_until or nil
+  return not ladder.is_bucket(limit) and limit.fresh_until or nil
 end
 
 function window.advance(state, limit, now)
@@ -197,16 +197,16 @@ local function settle_blind(state, limit, s, now)
   end
 end
 
--- The reading of the permit granted latest, less everything else settled since its grant. Answers whether it is this one.
-local function refresh(limit, s)
+-- The reading of the permit granted latest, less everything else settled since its grant, is believed `till` (nil: until
+-- the end of its window).
+local function refresh(limit, s, till)
   limit.settled = limit.settled + s.charge
   if not s.is_beyond and is_newer(limit, s) then
     limit.fresh = s.reading.last - (limit.settled - s.settled_then - s.charge_each)
-    limit.fresh_since, limit.fresh_at = s.settled_then, s.answered_at
-    return true
+    limit.fresh_since, limit.fresh_at, limit.fresh_until = s.settled_then, s.answered_at, till
+  elseif limit.fresh then
+    limit.fresh = limit.fresh - s.charge
   end
-  limit.fresh = limit.fresh and limit.fresh - s.charge
-  return false
 end
 
 -- Takes a reading's window end in; answers nil where its window is over. Ends are a window apart at least, and intervals
@@ -261,9 +261,7 @@ local function settle_sliding(state, limit, s, now)
   pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
   evidence.charge_foreign(state, limit, s, now)
   local is_newest = is_newer(limit, s)
-  if refresh(limit, s) then
-    limit.fresh_until = now + limit.window
-  end
+  refresh(limit, s, now + limit.window)
   if is_newest then
     -- It counts what an end that has passed gave back; and what it names itself, if it does, is to come.
     limit.turn, limit.turn_at = nil, nil
@@ -304,7 +302,7 @@ local function settle_aligned(state, limit, s, now)
   pay(state, limit, s.charge, limit.end_late, s.parties, now)
   local cap = r.least - (limit.blind - s.blind_then)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
-  refresh(limit, s)
+  refresh(limit, s, nil)
   ladder.remember(state, limit, s)
   evidence.note_steady(limit, s, r.early, r.least)
   evidence.prove(state, limit, s, now)

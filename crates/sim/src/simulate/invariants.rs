@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `no_refusal` | the upstream refuses no live permit: none that arrives within the time it may be sent; at most as many as the scenario allows | every call that arrives | refusals for reasons that no limit shows; a refusal for concurrency while a call outlasts its permit |
 //! | `few_epochs` | at most so many congestion epochs as the scenario allows | every settled refusal | refusals for reasons that no limit shows |
+//! | `never_above` | were all that is available granted at once, and were it to arrive with all that may still come, the upstream would accept it | at twelve moments of every window, whatever is under way | as at rest, below; nothing is known yet of the limit; units of which a permit does not tell what its call will have cost |
 //! | `at_rest_not_above` | at rest no limit has more available than the truth | at rest, at several moments over two windows | scenarios that do not promise it; others use the token; the capacity changed, or the store's clock stepped or drifted, in the last windows; the rule is of another sort than declared; a lost store is being recovered |
 //! | `at_rest_exact` | and exactly the truth, in aligned limits | as above | as above; scenarios that do not promise it; in the last two windows somebody died, or some response told nothing of the limit; an end that the account does not know; responses slower than a quarter of the window |
 //! | `slots_within` | no more permits are held than may be at once | every grant, every commit | what workers hold: while a lost store is being recovered; permits granted before a loss, where a replica lost its memory as well |
@@ -29,6 +30,7 @@ use serde::Serialize;
 pub enum Invariant {
     NoRefusal,
     FewEpochs,
+    NeverAbove,
     AtRestNotAbove,
     AtRestExact,
     SlotsWithin,
@@ -46,9 +48,10 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoRefusal,
         Self::FewEpochs,
+        Self::NeverAbove,
         Self::AtRestNotAbove,
         Self::AtRestExact,
         Self::SlotsWithin,
@@ -69,6 +72,7 @@ impl Invariant {
         match self {
             Self::NoRefusal => "no_refusal",
             Self::FewEpochs => "few_epochs",
+            Self::NeverAbove => "never_above",
             Self::AtRestNotAbove => "at_rest_not_above",
             Self::AtRestExact => "at_rest_exact",
             Self::SlotsWithin => "slots_within",

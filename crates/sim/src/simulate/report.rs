@@ -63,6 +63,8 @@ pub struct Report {
     pub instructions_most: u64,
     /// See [`Self::commands_most`].
     pub bytes_most: u64,
+    /// How often a limit was held against the truth while calls were under way.
+    pub under_way_checks: u64,
     /// How often a limit at rest was held against the truth, how often for being exact, and how many refusals' times were
     /// tried out.
     pub rest_checks: u64,

@@ -112,6 +112,8 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
         working.spawn(Worker::new(&world, worker).work());
     }
 
+    let watching = tokio::spawn(watch(Arc::clone(&world)));
+
     let ms = Duration::from_millis(1);
     // The very end of a window belongs to the next one.
     world.until(scenario.from.saturating_sub(ms)).await;
@@ -139,6 +141,7 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     let stopped = world.now();
     world.idle().await;
     world.pass(LAST_COMMITS).await;
+    watching.abort();
     rest(&world, stopped).await;
     let foreign_seen = end(&world, stopped).await;
     report(&world, measured, by_tier, foreign_seen)
@@ -188,12 +191,31 @@ async fn rest(world: &Arc<World>, stopped: Duration) {
     let window = world.scenario.window;
     for _ in 0..LOOKS {
         for budget in 0..world.scenario.budgets.len() {
-            look(world, budget, stopped, false).await;
+            look(world, budget, stopped, Look::AtRest).await;
         }
         world
             .pass(Duration::from_millis(u64::try_from((window * 2 / LOOKS).as_millis()).unwrap_or(1).max(1)))
             .await;
     }
+}
+
+/// Holds what is available against the truth while calls are under way.
+async fn watch(world: Arc<World>) {
+    let between = world.scenario.window * 2 / LOOKS;
+    loop {
+        world.pass(between.max(Duration::from_millis(1))).await;
+        for budget in 0..world.scenario.budgets.len() {
+            look(&world, budget, world.now(), Look::UnderWay).await;
+        }
+    }
+}
+
+/// What is going on where what is available is held against the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    UnderWay,
+    AtRest,
+    AtEnd,
 }
 
 /// Every deadline passes; what others used, as far as the ledger saw it.
@@ -209,16 +231,24 @@ async fn end(world: &Arc<World>, stopped: Duration) -> u64 {
     world.pass(deadlines.unwrap_or_default() + longest + LAST_COMMITS).await;
     let mut foreign = 0;
     for budget in 0..world.scenario.budgets.len() {
-        foreign += look(world, budget, stopped, true).await;
+        foreign += look(world, budget, stopped, Look::AtEnd).await;
     }
     foreign
 }
 
-async fn look(world: &Arc<World>, budget: usize, stopped: Duration, is_end: bool) -> u64 {
+/// Answers how much of the budget the ledger believes that others used.
+async fn look(world: &Arc<World>, budget: usize, stopped: Duration, at: Look) -> u64 {
     let name = &world.scenario.budgets[budget].spec.name;
+    let seen = world.book().seen();
     // The store is asked directly: this is nobody's message.
     let now = world.now();
-    let Ok(Some(stored)) = world.ledger.get(name).await else {
+    let stored = world.ledger.get(name).await;
+    let is_over = !matches!(stored, Ok(Some(_))) || world.now() != now || world.book().seen() != seen;
+    if at == Look::UnderWay && is_over {
+        // It could not tell, or what it told of is over.
+        return 0;
+    }
+    let Ok(Some(stored)) = stored else {
         world.book().violate(now, Invariant::SlotsReturn, format!("the store does not know {name}"));
         return 0;
     };
@@ -228,10 +258,10 @@ async fn look(world: &Arc<World>, budget: usize, stopped: Duration, is_end: bool
     };
     let rest = Rest { budget, stopped, snapshot: &stored.snapshot, truths: &truths, slots_taken };
     let mut book = world.book();
-    if is_end {
-        book.at_end(now, &rest);
-    } else {
-        book.at_rest(now, &rest);
+    match at {
+        Look::UnderWay => book.under_way(now, &rest),
+        Look::AtRest => book.at_rest(now, &rest),
+        Look::AtEnd => book.at_end(now, &rest),
     }
     stored.snapshot.limits.iter().map(|limit| limit.foreign).sum()
 }
@@ -294,6 +324,7 @@ fn report(world: &Arc<World>, measured: Measured, tier_shares: [f64; 3], foreign
         instructions_most: tally.instructions_most,
         bytes_most: tally.bytes_most,
         rest_checks: tally.rest_checks,
+        under_way_checks: tally.under_way_checks,
         exact_checks: tally.exact_checks,
         refusal_checks: tally.refusal_checks,
     };

@@ -76,6 +76,16 @@ impl Permit {
         matches!(self.settled, Some(SettleKind::NotSent | SettleKind::Unclaimed))
     }
 
+    /// Whether its call may still arrive, and be one that its upstream must accept.
+    fn may_come(&self, now: Duration) -> bool {
+        self.executed == Executed::No && !self.is_given_back() && now <= self.send_by.max(self.told_by)
+    }
+
+    /// What it reserves of a unit.
+    fn cost(&self, unit: &UnitName) -> u64 {
+        self.reserved.iter().find(|(of, _)| of == unit).map_or(0, |(_, cost)| *cost)
+    }
+
     /// Whether the store need not know its lease any more: who asks for it then is granted another.
     fn may_be_forgotten(&self, now: Duration) -> bool {
         self.settled.is_some() && now >= self.settled_at + LEASE_SETTLED
@@ -190,6 +200,7 @@ pub(crate) struct Tally {
     pub(crate) bytes_most: u64,
     pub(crate) exact_checks: u64,
     pub(crate) rest_checks: u64,
+    pub(crate) under_way_checks: u64,
     pub(crate) refusal_checks: u64,
 }
 
@@ -289,6 +300,11 @@ impl Book {
         let sends =
             self.scenario.budgets.iter().map(|budget| budget.spec.send_within).max().unwrap_or_default();
         longest + sends
+    }
+
+    /// Counts that move whenever a commit ran or a call arrived.
+    pub(crate) fn seen(&self) -> (u64, u64) {
+        (self.tally.commits, self.tally.accepted + self.tally.refused)
     }
 
     pub(crate) fn violate(&mut self, now: Duration, invariant: Invariant, text: String) {

@@ -77,6 +77,40 @@ impl Book {
         }
     }
 
+    /// While calls are under way: were all that is available granted now, and were it to arrive at once with all that may
+    /// still come, the upstream would accept it.
+    pub(crate) fn under_way(&mut self, now: Duration, rest: &Rest<'_>) {
+        if !self.can_compare(now, rest) {
+            return;
+        }
+        let plan = self.scenario.budgets[rest.budget].clone();
+        for limit in &plan.spec.limits {
+            let said = rest.snapshot.limits.iter().find(|said| said.limit == limit.name && said.known);
+            let rule = plan.upstream.rules.iter().find(|rule| rule.name == limit.name.as_str());
+            let truth = rest.truths.iter().find(|truth| truth.rule == limit.name.as_str());
+            let (Some(said), Some(rule), Some(truth)) = (said, rule, truth) else { continue };
+            // What a call will have cost in another unit, its permit does not tell.
+            if limit.unit != UnitName::requests() || !is_true(limit, rule) {
+                continue;
+            }
+            let to_come: u64 = self
+                .of_budget(rest.budget)
+                .filter(|permit| permit.may_come(now) && limit.applies_to(&permit.class))
+                .map(|permit| permit.cost(&limit.unit))
+                .sum();
+            let left = i64::try_from(truth.remaining).unwrap_or(i64::MAX)
+                - i64::try_from(to_come).unwrap_or(i64::MAX);
+            self.tally.under_way_checks += 1;
+            if said.available > left {
+                let text = format!(
+                    "{}: {} are available, {} remain and {to_come} may still come",
+                    said.limit, said.available, truth.remaining
+                );
+                self.violate(now, Invariant::NeverAbove, text);
+            }
+        }
+    }
+
     fn hold_against(&mut self, now: Duration, said: &LimitSnapshot, truth: i64) {
         self.tally.rest_checks += 1;
         if said.available > truth {
