@@ -66,6 +66,21 @@ fn seeds_are_counted_and_the_first_violation_is_saved_with_the_command_that_repl
     assert!(fs::read(folder.path().join("bursar-late-4.log")).unwrap().len() > 1000);
     let replay = "bursar simulate --scenario late --seed 4 --replicas 1 --workers 12 --windows 1";
     assert!(stderr(&violated).contains(replay), "{}", stderr(&violated));
+    let nowhere = bursar(small.iter().chain(&[
+        "--scenario",
+        "late",
+        "--workers",
+        "5",
+        "--seeds",
+        "0..3",
+        "--log",
+        "nowhere/log",
+    ]))
+    .current_dir(folder.path())
+    .output()
+    .unwrap();
+    assert_eq!(nowhere.status.code(), Some(1), "before the first seed: {}", stderr(&nowhere));
+    assert!(stderr(&nowhere).contains("nowhere/log"), "{}", stderr(&nowhere));
     let again = run(replay.split(' ').skip(1).chain(["--json"]));
     assert_eq!(again.status.code(), Some(1));
     assert_eq!(json(&again)["violations"][0]["invariant"], "utilisation");

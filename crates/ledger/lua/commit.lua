@@ -3,7 +3,7 @@
 -- again changes nothing more: permits are settled once, and a lease that is there is granted no second time.
 -- KEYS  spec  state  pause  use  wait  asked0  asked1  lease...  (a lease for each settle, renew and acquire group, in that order)
 -- ARGV  budget  channel  replica  spec_version  callers (that wait)  jitter (0 to 1)  incarnation (that the replica remembers, or
---   none)  sequence  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups)  looks (requests), then
+--   none)  sequence  witness (under whose name it remembers)  latest  earliest (ms that it can be by the replica's clock, or `-`)  settles  renews  acquires (groups)  looks (requests), then
 --   a settle group: kind (not_sent, unclaimed, accepted, lost, refused, refused_counted)  age (ms)  indexes  costs (by limit; 0 or none: as
 --     granted)  units (unit=cost;...)  readings, each: limit (from 1)  least  last  capacity  earliest  latest (ms) or `-`;
 --     scope of its pause (budget, class:<name>, #limit) or none  retry_after (ms) or `-`
@@ -26,8 +26,8 @@
 -- @include lib/granting
 
 args.begin()
-local budget_name, channel, replica, spec_version, callers, jitter, incarnation, seq, latest, earliest, settles, renews, acquires,
-  looks = args.texts(14)
+local budget_name, channel, replica, spec_version, callers, jitter, incarnation, seq, witness, latest, earliest, settles, renews,
+  acquires, looks = args.texts(15)
 callers, acquires, looks = tonumber(callers), tonumber(acquires), tonumber(looks)
 
 local budget = spec.read(KEYS[1])
@@ -40,7 +40,7 @@ end
 
 local state = hash.open(KEYS[2])
 life.load(state)
-if life.is_behind(state, incarnation, tonumber(seq)) then
+if life.is_behind(state, incarnation, tonumber(seq), witness) then
   return redis.error_reply('LOST the store knows less than this replica')
 end
 announce.open(channel, budget_name)
@@ -57,7 +57,7 @@ local ctx = {
   looks = {},
 }
 ctx.waiting = waiting.open(KEYS[5], replica, ctx.now, callers)
-life.go_on(state, ctx.now, jitter)
+life.go_on(state, ctx.now, jitter, witness)
 limits.load(state, budget, ctx.now)
 ctx.recovering = limits.is_recovering(budget)
 for l = 1, #budget.limits do

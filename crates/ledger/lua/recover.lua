@@ -2,7 +2,7 @@
 -- Invariant: afterwards nothing is granted on what was forgotten. Each limit waits until all that may be under way has been
 -- sent, then one probe's reading says where it stands; without readings it waits a whole window. Pauses go on.
 -- KEYS  spec  state  pause
--- ARGV  budget  channel  jitter (0 to 1)  latest (ms or `-`)  what the replica remembers: incarnation  sequence  time (ms)
+-- ARGV  budget  channel  witness  jitter (0 to 1)  latest (ms or `-`)  what the replica remembers: incarnation  sequence  time (ms)
 --   deadline (ms)  number of pauses, each: scope  until (ms, or `-`: until resumed)
 -- REPLY {incarnation, sequence, now (ms)}
 -- ERROR NOBUDGET
@@ -14,7 +14,7 @@
 -- @include lib/pauses
 
 args.begin()
-local budget_name, channel, jitter = args.text(), args.text(), args.num()
+local budget_name, channel, witness, jitter = args.text(), args.text(), args.text(), args.num()
 local latest = args.optional()
 local incarnation, seq, seen_at, deadline = args.text(), args.num(), args.num(), args.num()
 
@@ -32,7 +32,7 @@ if now < seen_at and not (latest and seen_at > latest) then
   now = seen_at
 end
 local is_known = hash.text(state, 'life') and life.went_before(state, incarnation)
-if life.is_behind(state, incarnation, seq) then
+if life.is_behind(state, incarnation, seq, witness) then
   limits.load(state, budget, now)
   if not is_known then
     life.begin_anew(state, incarnation, seq, now, jitter)
@@ -59,5 +59,6 @@ for _ = 1, args.num() do
   pauses.phases().restore(p, scope, now, till)
 end
 pauses.flush(p)
+life.note(state, witness)
 hash.flush(state)
 return { hash.text(state, 'life'), int(hash.num(state, 'life.seq')), int(now) }

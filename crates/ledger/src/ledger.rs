@@ -55,10 +55,10 @@ impl<H: ScriptHost> ScriptLedger<H> {
     }
 
     /// Tells the store what it no longer knows of a budget, and remembers how the budget goes on there.
-    async fn recover(&self, budget: &BudgetName, jitter: f64) -> Result<(), LedgerError> {
+    async fn recover(&self, budget: &BudgetName, commit: &Commit) -> Result<(), LedgerError> {
         let Some(told) = self.memory.told(budget) else { return Ok(()) };
-        let witness = self.memory.witness(budget, self.memory.now());
-        let call = encode_recover(&self.keys, budget, &told, witness.latest_ms, jitter);
+        let witness = self.memory.witness(budget, &commit.replica, self.memory.now());
+        let call = encode_recover(&self.keys, budget, &told, &witness, commit.jitter);
         let reply = self.run(budget, scripts::recover(), call).await?;
         let (incarnation, seq, now_ms) = decode_recover(reply)?;
         tracing::warn!(%budget, "the store lost what it knew of the budget; it is being learned again");
@@ -131,11 +131,11 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         Box::pin(async move {
             for _ in 0..LOSSES_A_COMMIT {
                 let sent = self.memory.now();
-                let witness = self.memory.witness(budget, sent);
+                let witness = self.memory.witness(budget, &commit.replica, sent);
                 let call = encode_commit(&self.keys, budget, commit, &witness);
                 match self.run_on_host(scripts::commit(), call).await {
                     Err(HostError::Script { code, .. }) if code == "LOST" => {
-                        self.recover(budget, commit.jitter).await?;
+                        self.recover(budget, commit).await?;
                     }
                     Err(error) => return Err(of_budget(budget, error)),
                     Ok(reply) => {

@@ -3,11 +3,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use bursar_quota::{BudgetName, Clock};
+use bursar_quota::{BudgetName, Clock, ReplicaName};
 
 use crate::codec::{Remembered, Witness};
 
@@ -40,6 +40,8 @@ struct Generations {
 /// A replica's memory.
 pub(crate) struct Memory {
     clock: Arc<dyn Clock>,
+    /// Who committed first: under that name the store keeps what this memory was told last.
+    name: OnceLock<ReplicaName>,
     known: Mutex<Generations>,
 }
 
@@ -49,7 +51,7 @@ fn ms(time: Duration) -> i64 {
 
 impl Memory {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, known: Mutex::default() }
+        Self { clock, name: OnceLock::new(), known: Mutex::default() }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -60,14 +62,16 @@ impl Memory {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to say of a budget with a call that is made at `now`.
-    pub(crate) fn witness(&self, budget: &BudgetName, now: Duration) -> Witness {
+    /// What to say of a budget with a commit that `replica` makes at `now`.
+    pub(crate) fn witness(&self, budget: &BudgetName, replica: &ReplicaName, now: Duration) -> Witness {
+        let name = self.name.get_or_init(|| replica.clone()).to_string();
         let mut known = self.known();
-        let Some(known) = known.get(budget) else { return Witness::default() };
+        let Some(known) = known.get(budget) else { return Witness { name, ..Witness::default() } };
         let drift = now.saturating_sub(known.since) / DRIFT;
         let slow = now.saturating_sub(known.at_least_since) / DRIFT + Duration::from_millis(1);
         let latest = ms(now) + known.ahead_ms + ms(UNDER_WAY + drift);
         Witness {
+            name,
             incarnation: known.told.incarnation.clone(),
             seq: known.told.seq,
             latest_ms: u64::try_from(latest).ok(),
@@ -146,6 +150,10 @@ mod tests {
 
     use super::*;
 
+    fn replica() -> ReplicaName {
+        ReplicaName::new("r").unwrap()
+    }
+
     fn told(incarnation: &str, seq: u64, now_ms: u64) -> Remembered {
         Remembered { incarnation: incarnation.to_owned(), seq, now_ms, ..Remembered::default() }
     }
@@ -156,19 +164,20 @@ mod tests {
         let memory = Memory::new(Arc::new(clock.clone()));
         let budget = BudgetName::new("b").unwrap();
         let sent = memory.now();
-        assert_eq!(memory.witness(&budget, sent), Witness::default());
+        let nothing = Witness { name: "r".to_owned(), ..Witness::default() };
+        assert_eq!(memory.witness(&budget, &replica(), sent), nothing);
         let nobody = Witness::default();
         memory.learn(&budget, &nobody, told("x", 7, 50_000), sent);
-        let knows_x = memory.witness(&budget, sent);
+        let knows_x = memory.witness(&budget, &replica(), sent);
         assert_eq!((knows_x.incarnation.as_str(), knows_x.seq), ("x", 7));
         memory.learn(&budget, &knows_x, told("x", 5, 49_000), sent);
-        assert_eq!(memory.witness(&budget, sent).seq, 7);
+        assert_eq!(memory.witness(&budget, &replica(), sent).seq, 7);
         memory.adopt(&budget, "y".to_owned(), 8, 51_000);
         memory.learn(&budget, &knows_x, told("x", 9, 50_500), sent);
-        let knows_y = memory.witness(&budget, sent);
+        let knows_y = memory.witness(&budget, &replica(), sent);
         assert_eq!((knows_y.incarnation.as_str(), knows_y.seq), ("y", 8));
         memory.forget(&budget);
-        assert_eq!(memory.witness(&budget, sent).incarnation, "");
+        assert_eq!(memory.witness(&budget, &replica(), sent).incarnation, "");
     }
 
     #[test]
@@ -178,11 +187,11 @@ mod tests {
         let budget = BudgetName::new("b").unwrap();
         memory.learn(&budget, &Witness::default(), told("x", 1, 110_000), memory.now());
         // A slow call does not widen it.
-        let witness = memory.witness(&budget, memory.now());
+        let witness = memory.witness(&budget, &replica(), memory.now());
         memory.learn(&budget, &witness, told("x", 2, 110_700), memory.now());
         clock.advance(Duration::from_secs(50));
-        assert_eq!(memory.witness(&budget, memory.now()).latest_ms, Some(162_010));
-        assert_eq!(memory.witness(&budget, memory.now()).earliest_ms, Some(160_689));
+        assert_eq!(memory.witness(&budget, &replica(), memory.now()).latest_ms, Some(162_010));
+        assert_eq!(memory.witness(&budget, &replica(), memory.now()).earliest_ms, Some(160_689));
     }
 
     #[test]

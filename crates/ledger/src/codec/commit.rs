@@ -112,6 +112,7 @@ pub fn encode_commit(keys: &Keys, budget: &BudgetName, commit: &Commit, memory: 
     args.put(format_args!("{:.17e}", commit.jitter));
     args.put(&memory.incarnation);
     args.put(memory.seq);
+    args.put(&memory.name);
     args.put_or_dash(memory.latest_ms);
     args.put_or_dash(memory.earliest_ms);
     args.put(commit.settles.len());

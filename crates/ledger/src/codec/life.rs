@@ -23,9 +23,11 @@ pub struct Remembered {
 /// What a replica says of a budget with a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Witness {
+    /// Whose memory this is: the first replica that committed through it.
+    pub name: String,
     /// The incarnation that it remembers; empty: none.
     pub incarnation: String,
-    /// The highest sequence of it that was seen.
+    /// The highest sequence of it that was seen, by a commit of its own.
     pub seq: u64,
     /// The latest that the store's time can be when the script runs, by the replica's own clock; `None`: not known.
     pub latest_ms: Option<u64>,
@@ -60,15 +62,16 @@ pub fn encode_recover(
     keys: &Keys,
     budget: &BudgetName,
     told: &Remembered,
-    latest_ms: Option<u64>,
+    witness: &Witness,
     jitter: f64,
 ) -> ScriptCall {
     let or_dash = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
     let mut args = vec![
         budget.to_string(),
         keys.channel(),
+        witness.name.clone(),
         format!("{jitter:.17e}"),
-        or_dash(latest_ms),
+        or_dash(witness.latest_ms),
         told.incarnation.clone(),
         told.seq.to_string(),
         told.now_ms.to_string(),

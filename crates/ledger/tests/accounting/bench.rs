@@ -144,6 +144,7 @@ impl Bench {
         let (reply, told) = reply.expect("found again");
         if self.remembers {
             self.witness = Witness {
+                name: self.witness.name.clone(),
                 incarnation: told.incarnation.clone(),
                 seq: told.seq,
                 latest_ms: None,
@@ -172,7 +173,7 @@ impl Bench {
         self.losses += 1;
         // Any numbers that do not come again.
         let jitter = (self.losses as f64 * 0.618_033_988_7).fract();
-        let call = encode_recover(&self.keys, &self.budget, &self.told, self.witness.latest_ms, jitter);
+        let call = encode_recover(&self.keys, &self.budget, &self.told, &self.witness, jitter);
         let reply = self.run(scripts::recover(), &call);
         let (incarnation, seq, _) = decode_recover(reply).unwrap();
         (self.witness.incarnation, self.witness.seq) = (incarnation, seq);
@@ -242,6 +243,20 @@ impl Bench {
             other => panic!("{other:?}"),
         };
         flat.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
+    }
+
+    /// A field of the state, as it is stored.
+    pub fn state(&mut self, field: &str) -> String {
+        static READ: LazyLock<Script> = LazyLock::new(|| {
+            let text = "local the_key = KEYS[1] return redis.call('HGET', the_key, ARGV[1])";
+            Script::from_source("state", text.to_owned())
+        });
+        let keys = vec![self.keys.of(&self.budget, "state")];
+        let Reply::Bulk(text) = self.run(&READ, &ScriptCall { keys, args: vec![field.as_bytes().to_vec()] })
+        else {
+            panic!("no {field}")
+        };
+        String::from_utf8(text).unwrap()
     }
 
     /// Puts a field of `wait` as another version of the scripts would write it.

@@ -25,6 +25,7 @@ mod rules_declared;
 mod rules_ends;
 mod rules_fair;
 mod rules_fair_bounds;
+mod rules_forks;
 mod rules_kinds;
 mod rules_ladder;
 mod rules_learned_bucket;

@@ -20,9 +20,9 @@ use super::{dice::Dice, link::Link, plan::Millis, world::World};
 /// After so long without a sign of life a connection is given up, on both sides.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How often a replica looks whether the store still knows its budgets, as `bursar serve` does.
-const LOOK: Duration = Duration::from_secs(5);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// How long it waits before it tries to declare again, at first and at most.
-const PAUSE: (u64, u64) = (200, 10_000);
+pub(super) const PAUSE: (u64, u64) = (200, 10_000);
 
 /// From one start of a replica to its end.
 #[derive(Debug)]

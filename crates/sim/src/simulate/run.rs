@@ -12,6 +12,7 @@ use super::{
     invariants::Invariant,
     log::Keep,
     plan::Scenario,
+    replica::{LOOK, PAUSE},
     report::{Report, jain, quantile, rounded},
     store::Machine,
     worker::Worker,
@@ -142,6 +143,7 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     world.idle().await;
     world.pass(LAST_COMMITS).await;
     watching.abort();
+    declared(&world).await;
     rest(&world, stopped).await;
     let foreign_seen = end(&world, stopped).await;
     report(&world, measured, by_tier, foreign_seen)
@@ -184,6 +186,17 @@ fn by_tier(world: &World, before: &[u64]) -> [f64; 3] {
         all += now - before;
     }
     got.map(|got| rounded(got as f64 / all.max(1) as f64, 4))
+}
+
+/// Waits until a store that came back empty was told of its budgets again: for as long as a replica's look and its longest
+/// pause may take. One that still lacks some is found to.
+async fn declared(world: &Arc<World>) {
+    let patience = world.now() + LOOK + Duration::from_millis(PAUSE.1) + LAST_COMMITS;
+    for budget in &world.scenario.budgets {
+        while !matches!(world.ledger.get(&budget.spec.name).await, Ok(Some(_))) && world.now() < patience {
+            world.pass(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 /// Holds what is available against the truth, at several moments: whatever ends meanwhile.

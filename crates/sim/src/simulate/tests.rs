@@ -59,6 +59,33 @@ fn seeds_of_chaos_that_broke_an_invariant_once_hold() {
 }
 
 #[test]
+fn small_fleets_whose_store_forgot_the_budget_hold() {
+    // The store forgets it while no replica reaches it, late; and the first probe's answer is lost.
+    let sized = |replicas, workers, windows, faults| Sizes {
+        replicas: Some(replicas),
+        workers: Some(workers),
+        windows: Some(windows),
+        faults,
+    };
+    let worlds = [
+        ("chaos", 700_014, sized(1, 1, 2, false)),
+        ("chaos", 700_046, sized(2, 3, 2, true)),
+        ("faults", 424_242, sized(1, 1, 2, true)),
+        ("window", 424_211, sized(1, 1, 2, true)),
+        ("tiny", 424_214, sized(1, 1, 2, true)),
+        ("tiny", 424_200, sized(1, 4, 1, true)),
+        ("tiny", 5036, sized(1, 4, 1, true)),
+        ("state-empty", 5036, sized(1, 1, 2, true)),
+        ("state-older", 5023, sized(1, 1, 2, true)),
+        ("lost-20s", 5002, sized(1, 1, 2, true)),
+    ];
+    for (name, seed, sizes) in worlds {
+        let world = scenario(name, seed, &sizes).unwrap();
+        assert_eq!(broken(&report(&world, seed)), Vec::new(), "{name}, seed {seed}");
+    }
+}
+
+#[test]
 fn what_is_kept_of_the_log_changes_nothing() {
     let world = sized("window", 1, 3, 1);
     let (all, last) = (run(&world, 1, Keep::All).unwrap(), run(&world, 1, Keep::Last(7)).unwrap());

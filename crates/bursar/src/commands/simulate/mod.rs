@@ -158,6 +158,9 @@ fn many(args: &Args, range: Range<u64>) -> Outcome {
         range: range.clone(),
         threads: args.threads.map_or_else(available, usize::from),
     };
+    if let Some(file) = &args.log {
+        save(file, &[])?;
+    }
     let view = View::new(&args.scenario, &range);
     let outcome = simulate::seeds(&what, &|report| view.tell(report));
     view.end();
@@ -166,9 +169,14 @@ fn many(args: &Args, range: Range<u64>) -> Outcome {
         let seed = violated.report.seed;
         let file = args.log.clone();
         let file = file.unwrap_or_else(|| PathBuf::from(format!("bursar-{}-{seed}.log", args.scenario)));
-        save(&file, &violated.log)?;
+        // What was found is told in any case.
+        let saved = save(&file, &violated.log);
         tell(args, &violated.report)?;
-        output::note(&format!("the event log is in {}", file.display()));
+        match saved {
+            Ok(()) => output::note(&format!("the event log is in {}", file.display())),
+            Err(Failure::Failed(why) | Failure::Usage(why)) => output::note(&format!("error: {why}")),
+            Err(_) => {}
+        }
         return verdict(args, &violated.report);
     }
     if args.json {

@@ -166,7 +166,10 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
     // Shares are promised to those who can ask.
     (expects.utilisation_least, expects.jain_least, expects.tier_error_most) = (0.0, 0.0, None);
     expects.exact_at_rest = false;
-    // Those who were cut off, and the wait for what a lost state forgot.
-    expects.wait_bound = expects.wait_bound.map(|bound| bound * 2);
-    expects.idle_bound = expects.idle_bound.map(|bound| bound * 2);
+    // Those who were cut off; and the wait for what a lost state forgot, whose first probe's answer may be lost as well.
+    let spec = &scenario.budgets[0].spec;
+    // A probe is given up after twice the time to send.
+    let learning = spec.send_within * 3;
+    expects.wait_bound = expects.wait_bound.map(|bound| bound * 2 + learning);
+    expects.idle_bound = expects.idle_bound.map(|bound| bound * 2 + learning);
 }
