@@ -26,10 +26,11 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// The longest to ask them all: they are asked at once.
 pub(super) const ASKING: Duration = Duration::from_millis(1500);
 
-/// The longest rest between two looks, jittered: they are cheap, over connections that are kept.
-pub(super) const REST: Duration = Duration::from_millis(2500);
+/// The longest rest between two looks, jittered: they are cheap, over connections that are kept. What a deposed master
+/// grants meanwhile the new one does not know of.
+pub(super) const REST: Duration = Duration::from_millis(300);
 /// The same when a master may be none any more.
-pub(super) const HURRIED: Duration = Duration::from_millis(500);
+pub(super) const HURRIED: Duration = Duration::from_millis(100);
 
 /// A server's host and port, as sentinels name it.
 pub(super) type Address = (String, u16);
@@ -207,7 +208,7 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// Looks for ever: each two seconds or so, and sooner when it is told to hurry.
+    /// Looks for ever: some four times a second, and sooner when it is told to hurry.
     pub(super) async fn run(self) {
         let Some(sentinels) = self.target.sentinels() else { return };
         loop {
