@@ -24,7 +24,7 @@ ladder.fields = {
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
   'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse',
-  'scattered', 'vouched',
+  'scattered', 'vouched', 'risen', 'misread', 'misread_at',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -61,6 +61,11 @@ end
 -- Whether a declared end was not borne out yet: what it gives back is remembered, should it not hold.
 function ladder.doubts(limit)
   return limit.on == ALIGNED and not limit.proven
+end
+
+-- Whether readings are not believed to leave more than our own count does: what only one had room for was refused.
+function ladder.is_misread(limit)
+  return limit.misread and limit.now < limit.misread_at + limit.misread * limit.window
 end
 
 -- Keeps what `s` charges by the latest moment at which it executed, for a window, while it may be evidence; and by how much

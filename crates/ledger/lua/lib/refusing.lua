@@ -29,7 +29,8 @@ local DENSE, LEAST_DENSE = 1 / 16, 8
 local SPARSE = 2
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
--- Pacing that did not help is not tried again for so many windows; twice as many each time, up to the most.
+-- Pacing that did not help is not tried again for so many windows, nor are readings believed that were contradicted; twice as
+-- many each time, up to the most.
 local ALOOF, MOST_ALOOF = 32, 512
 
 -- ## sliding => paced: where the refusal named a time, one call after it finds out what has been given back meanwhile, however
@@ -84,6 +85,19 @@ local function give_up(limit, now)
   limit.aloof_till = now + limit.aloof * limit.window
 end
 
+-- ## a reading lets out more than our own count has room for, and it is refused => no reading does: they tell what stood a while
+-- ago. It explains all that was granted before.
+local function is_misled(limit, s, now)
+  if s.granted_at <= (limit.misread_at or 0) then
+    return true
+  elseif not limit.risen then
+    return false
+  end
+  limit.misread = math.min(MOST_ALOOF, limit.misread and 2 * limit.misread or ALOOF)
+  limit.misread_at, limit.risen, limit.fresh = now, nil, nil
+  return true
+end
+
 -- A paced limit lets out half of what it did at once, or goes slower.
 local function slow(limit, is_in_a_row)
   limit.events = not is_in_a_row and limit.events or nil
@@ -103,6 +117,9 @@ end
 -- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil; `is_told`: it named a time
 -- from which calls are accepted.
 local function refuse(state, limit, s, remaining, now, is_told)
+  if is_misled(limit, s, now) then
+    return
+  end
   if s.granted_at <= (limit.strike_at or 0) then
     limit.strikes = (limit.strikes or 0) + 1
     return
@@ -151,7 +168,7 @@ local function absolve(ctx, group, l)
 end
 
 -- Puts a refusal that no account explains down to the limits that it says are used up; if it names none, to the first
--- window of the call, unless there may have been too many at once.
+-- window of the call, unless there may have been too many at once; or to one of which only a reading had left enough.
 function refusing.put_down(ctx, group, l, index, till)
   if l.probes ~= '' then
     -- Alone it cannot have been one of too many.
@@ -173,12 +190,12 @@ function refusing.put_down(ctx, group, l, index, till)
       is_named = is_named or is_used_up
       if is_used_up and not is_explained then
         refuse(ctx.state, limit, l, 0, ctx.now, till)
-      elseif not first and not is_explained then
+      elseif not is_explained and (not first or (limit.risen and not first.risen)) then
         first, left = limit, reading and reading.least
       end
     end
   end
-  if first and not is_named and not may_be_at_once then
+  if first and not is_named and (first.risen or not may_be_at_once) then
     refuse(ctx.state, first, l, left, ctx.now, till)
   end
 end

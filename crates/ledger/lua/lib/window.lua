@@ -145,6 +145,8 @@ function window.forget(state, limit)
 end
 
 function window.grant(state, limit, cost, send_by, parties)
+  local own = level(limit.n, limit.paid + limit.closing, limit.cap, nil, limit.lost_until) - limit.out
+  limit.risen = limit.is_aligned and own < cost and limit.fresh and limit.fresh - limit.out >= cost and 1 or nil
   slots.add(state, limit, 'out', math.ceil(send_by / limit.slot), cost, parties)
   limit.granted = limit.granted + cost
   ladder.grant(limit, cost)
@@ -204,6 +206,9 @@ local function refresh(limit, s, till)
   if not s.is_beyond and is_newer(limit, s) then
     limit.fresh = s.reading.last - (limit.settled - s.settled_then - s.charge_each)
     limit.fresh_since, limit.fresh_at, limit.fresh_until = s.settled_then, s.answered_at, till
+    if ladder.is_misread(limit) then
+      limit.fresh = nil
+    end
   elseif limit.fresh then
     limit.fresh = limit.fresh - s.charge
   end

@@ -28,6 +28,7 @@ mod rules_fair_bounds;
 mod rules_forks;
 mod rules_kinds;
 mod rules_ladder;
+mod rules_lagging;
 mod rules_learned_bucket;
 mod rules_lost;
 mod rules_lost_again;

@@ -429,6 +429,8 @@ pub struct Noise {
     pub undated: PerMille,
     /// Every accepted call's response says `Retry-After`, as some middleware does.
     pub retry_after_always: bool,
+    /// Readings are of a copy of the counters that is so old at most, as where a cache answers for them.
+    pub lag: Duration,
 }
 
 /// A span in which calls are refused for a reason that no limit shows.

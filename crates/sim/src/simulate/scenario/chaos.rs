@@ -80,6 +80,7 @@ pub(super) fn chaos(draws: &mut Draws, run: &Run) -> Scenario {
     if !is_calm {
         trouble(draws, &mut it, &mut scenario);
         scenario.faults = faults(draws, &mut it, &scenario);
+        lag(draws, &mut it, &mut scenario);
     }
     scenario.expects = expects(&it, &scenario, &run);
     scenario
@@ -210,6 +211,7 @@ fn trouble(draws: &mut Draws, it: &mut World, scenario: &mut Scenario) {
             contradictory: share(draws),
             undated: share(draws),
             retry_after_always: draws.happens(300),
+            lag: Duration::ZERO,
         };
         // Without a Date nothing shows that its clock is wrong.
         if upstream.noise.undated == 0 {
@@ -237,6 +239,16 @@ fn trouble(draws: &mut Draws, it: &mut World, scenario: &mut Scenario) {
             let to = from + draws.ms(500..=20_000);
             let (share, says_when) = (draws.one_of(&[1000, 300, 20]), draws.happens(500));
             upstream.secondary.push(Secondary { from, to, share, says_when });
+        }
+    }
+}
+
+/// Readings of a copy of the counters: they promise what is used up.
+fn lag(draws: &mut Draws, it: &mut World, scenario: &mut Scenario) {
+    for budget in &mut scenario.budgets {
+        if draws.happens(100) {
+            budget.upstream.noise.lag = draws.ms(50..=500);
+            it.is_true = false;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     draws::Draws,
-    parts::{Declared, MINUTE, OneLimit, Run, moment},
+    parts::{Declared, MINUTE, OneLimit, Run, SECOND, moment},
 };
 use crate::simulate::plan::{Fault, FaultEvent, Noise, Scenario, Style};
 
@@ -47,8 +47,25 @@ pub(super) fn lying(draws: &mut Draws, run: &Run) -> Scenario {
         contradictory: 50,
         undated: 100,
         retry_after_always: true,
+        lag: Duration::ZERO,
     };
     scenario.expects.utilisation_least = 0.995;
+    scenario.expects.exact_at_rest = false;
+    scenario
+}
+
+/// 600 a minute, or 200 in 20 s, declared as it is; readings tell what stood up to 500 ms before. One congestion event until
+/// that is found, then no refusal, and 99 %.
+pub(super) fn lagging(draws: &mut Draws, run: &Run) -> Scenario {
+    let declared = draws.one_of(&[Declared::Aligned, Declared::OnClock]);
+    let (capacity, window) = draws.one_of(&[(600, MINUTE), (200, SECOND * 20)]);
+    let limit = OneLimit { capacity, window, declared, ..OneLimit::minute(draws) };
+    let mut scenario = limit.world(draws, run);
+    scenario.budgets[0].upstream.noise = Noise { lag: draws.ms(100..=500), ..Noise::default() };
+    scenario.expects.refused_most = Some(u64::from(run.workers));
+    scenario.expects.epochs_most = Some(1);
+    scenario.expects.utilisation_least = 0.99;
+    scenario.expects.bounded_at_rest = false;
     scenario.expects.exact_at_rest = false;
     scenario
 }

@@ -59,6 +59,7 @@ const ALL: &[Entry] = table! {
     "headerless" headers::headerless, "no response tells anything";
     "headerless-some" headers::headerless_some, "seven of ten responses tell nothing";
     "lying" headers::lying, "garbled, past, contradictory and undated headers, Retry-After on every response";
+    "lagging" headers::lagging, "readings tell what stood some hundred ms before";
     "foreign" others::foreign, "others use 10 %, at random moments";
     "foreign-patient" others::foreign_patient, "others use 10 %, and who is refused comes again every second";
     "foreign-half" others::foreign_half, "others use 50 %, at random moments";

@@ -7,7 +7,7 @@ use super::*;
 use crate::simulate::plan::{Foreign, RuleKind, Style};
 
 /// What the project promises to have.
-const PROMISED: [&str; 27] = [
+const PROMISED: [&str; 28] = [
     "window",
     "window-concurrency",
     "autotask",
@@ -19,6 +19,7 @@ const PROMISED: [&str; 27] = [
     "reorder",
     "headerless",
     "lying",
+    "lagging",
     "foreign",
     "foreign-half",
     "foreign-burst",

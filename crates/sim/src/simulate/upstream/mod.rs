@@ -278,7 +278,7 @@ impl Upstream {
             let own =
                 matches!(rule.plan.style, Style::PerUnit | Style::Structured) && rule.applies_to(call.class);
             if own || one == Some(at) {
-                lines.extend(spell::lines(&Told::of(rule, now), moment));
+                lines.extend(spell::lines(&noise::told(&self.plan.noise, rule, now), moment));
             }
         }
         lines

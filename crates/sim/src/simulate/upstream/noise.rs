@@ -1,8 +1,13 @@
 //! What broken servers and proxies make of headers.
 
+use std::time::Duration;
+
 use rand::{Rng, rngs::SmallRng};
 
-use super::spell::{Line, Says};
+use super::{
+    rules::Rule,
+    spell::{Line, Says, Told},
+};
 use crate::simulate::plan::Noise;
 
 /// What was seen where a number belongs.
@@ -12,6 +17,17 @@ const GARBAGE: [&[u8]; 8] =
 /// Whether an event of so many in a thousand happens.
 pub(super) fn happens(rng: &mut SmallRng, share: u32) -> bool {
     share > 0 && rng.random_range(0..1000_u32) < share
+}
+
+/// What a response tells of a rule: how it stands, or how it stood when its counter was copied.
+pub(super) fn told(noise: &Noise, rule: &mut Rule, now: Duration) -> Told {
+    if noise.lag.is_zero() {
+        return Told::of(rule, now);
+    }
+    let copied = rule.copied.take().filter(|(at, _)| now.saturating_sub(*at) <= noise.lag);
+    let (at, told) = copied.unwrap_or_else(|| (now, Told::of(rule, now)));
+    rule.copied = Some((at, told.clone()));
+    told
 }
 
 /// The lines as they are sent, and whether they are whole. One draw for each response and two more where something is wrong.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::spell::Told;
 use crate::{
     model::{
         ClockWindow, FirstCallWindow, Gcra, LeakyBucket, Model, RollingLog, SubWindows, WeightedWindows,
@@ -18,6 +19,8 @@ pub(super) struct Rule {
     pub(super) refused: u64,
     pub(super) foreign: u64,
     pub(super) charged: u64,
+    /// What was copied of it last, and when, where readings lag.
+    pub(super) copied: Option<(Duration, Told)>,
 }
 
 impl Rule {
@@ -37,7 +40,7 @@ impl Rule {
         if plan.used_at_start > 0 {
             model.charge(Duration::ZERO, plan.used_at_start);
         }
-        Self { plan: plan.clone(), model, accepted: 0, refused: 0, foreign: 0, charged: 0 }
+        Self { plan: plan.clone(), model, accepted: 0, refused: 0, foreign: 0, charged: 0, copied: None }
     }
 
     pub(super) fn applies_to(&self, class: &str) -> bool {

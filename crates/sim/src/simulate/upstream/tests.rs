@@ -245,6 +245,7 @@ fn whatever_is_wrong_with_headers_is_never_read_as_something_else() {
             contradictory: 200,
             undated: 500,
             retry_after_always: true,
+            lag: Duration::ZERO,
         },
     ];
     for style in [Style::Epoch, Style::NoReset, Style::Delta, Style::Structured] {
@@ -420,7 +421,7 @@ proptest! {
     fn the_same_seed_gives_the_same_answers(seed in any::<u64>(), gaps in prop::collection::vec(0_u64..3000, 1..60)) {
         let mut plan = plan(vec![rule(RuleKind::Clock, 10, MINUTE / 6, ms(3000), Style::Structured)]);
         plan.foreign = Foreign::Poisson(300);
-        plan.noise = Noise { missing: 100, garbled: 100, past: 100, contradictory: 100, undated: 100, retry_after_always: false };
+        plan.noise = Noise { missing: 100, garbled: 100, past: 100, contradictory: 100, undated: 100, ..Noise::default() };
         plan.secondary = vec![Secondary { from: ms(0), to: MINUTE, share: 100, says_when: false }];
         let mut played = [Vec::new(), Vec::new()];
         for (run, played) in played.iter_mut().enumerate() {
