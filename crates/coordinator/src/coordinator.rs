@@ -110,6 +110,7 @@ impl Coordinator {
         spec.validate()?;
         let put = self.inner.core.ledger.put(&spec).await.map_err(asked)?;
         self.inner.core.expected.heard(&spec.name, false);
+        self.inner.core.metrics.expect_all(&spec);
         // The announcement would say so too, a little later.
         if let Some(lane) = self.inner.core.find_lane(&spec.name) {
             lane.spec.forget_unless(put.version);
@@ -221,7 +222,8 @@ impl Coordinator {
     /// that there is none. Until it has answered for each once ([`Self::budget_answered`]) nobody is served by
     /// [`Self::ready`]'s word; that is of the first that are named.
     pub fn expect_budgets(&self, names: impl IntoIterator<Item = BudgetName>) {
-        self.inner.core.expected.replace(names.into_iter());
+        let core = &self.inner.core;
+        core.expected.replace(names.into_iter().inspect(|name| core.metrics.expect(name)));
     }
 
     /// The store has answered to the declaration of a budget, whatever it said.

@@ -64,10 +64,11 @@ impl SpecCell {
                 return Err(core.expected.miss(name).map_or(Missing::Unknown, Missing::Failed));
             }
             Err(error) => {
-                core.metrics.ledger_error(name, crate::core::error_kind(&error));
+                core.metrics.unread(name, crate::core::error_kind(&error));
                 return Err(Missing::Failed(error));
             }
         };
+        core.metrics.expect_all(&stored.spec);
         self.bars().read(&stored.spec, &stored.snapshot, core.clock.monotonic());
         let view = Arc::new(SpecView::new(stored.spec, stored.version, &core.profiles));
         let known = Known { view: Arc::clone(&view), since: core.clock.monotonic() };
