@@ -12,6 +12,9 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 /// The names under which the health service knows this server: as a whole, and by service.
 const SERVICES: [&str; 3] = ["", permit_service_server::SERVICE_NAME, budget_service_server::SERVICE_NAME];
 
+/// The longest rest between two looks while it is not ready: at its start it is as soon as its budgets are declared.
+const UNREADY_REST: Duration = Duration::from_millis(250);
+
 /// Answers whether this replica is ready.
 pub(crate) struct Readiness {
     pub(crate) coordinator: Coordinator,
@@ -61,6 +64,7 @@ impl Readiness {
                 () = sleep(interval) => {}
                 () = self.draining.cancelled() => break,
             }
+            let rest = if is.is_ok() { interval } else { interval.min(UNREADY_REST) };
         }
         report(&reporter, false).await;
     }
