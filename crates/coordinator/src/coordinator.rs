@@ -247,6 +247,11 @@ impl Coordinator {
         self.inner.core.expected.missed().await;
     }
 
+    /// Why the store could last not be reached; `None`: it could, or nobody has tried. It asks nobody.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.inner.core.ledger.trouble()
+    }
+
     /// Whether the store may forget what it was told, as far as was seen.
     pub fn eviction(&self) -> Eviction {
         self.inner.core.ledger.eviction()

@@ -33,7 +33,11 @@ impl Readiness {
         match timeout(self.bound, self.coordinator.ready()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the store gave no answer within {} ms", self.bound.as_millis())),
+            Err(_) => {
+                let trouble = self.coordinator.store_trouble();
+                let trouble = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+                Err(format!("the store gave no answer within {} ms{trouble}", self.bound.as_millis()))
+            }
         }
     }
 
@@ -60,11 +64,11 @@ impl Readiness {
                 }
                 report(&reporter, is.is_ok()).await;
             }
+            let rest = if is.is_ok() { interval } else { interval.min(UNREADY_REST) };
             tokio::select! {
-                () = sleep(interval) => {}
+                () = sleep(rest) => {}
                 () = self.draining.cancelled() => break,
             }
-            let rest = if is.is_ok() { interval } else { interval.min(UNREADY_REST) };
         }
         report(&reporter, false).await;
     }
