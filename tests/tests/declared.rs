@@ -1,5 +1,10 @@
 //! Budgets of the configuration that the store does not know: it was away when the replica began, or came back empty.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it cannot go on")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it cannot go on"
+)]
 
 use std::time::Duration;
 
