@@ -21,7 +21,7 @@ const PART: usize = 15;
 struct Cluster {
     redis: RedisServer,
     clients: Vec<Client>,
-    _replicas: Vec<Replica>,
+    replicas: Vec<Replica>,
 }
 
 fn spec(span: Duration) -> BudgetSpec {
@@ -55,7 +55,7 @@ async fn cluster(span: Duration) -> Cluster {
         assert!(!permit.is_rationed());
         permit.settle(200, NOTHING, &[]).await.unwrap();
     }
-    Cluster { redis, clients, _replicas: replicas }
+    Cluster { redis, clients, replicas }
 }
 
 /// One try, with time enough for the store's calls to fail.
@@ -208,4 +208,25 @@ async fn a_refusal_of_the_upstream_and_the_end_of_its_time_end_it() {
     };
     timeout(Duration::from_secs(20), over).await.expect("its time is over");
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_late_finds_the_ration_begun() {
+    let cluster = cluster(Duration::from_secs(600)).await;
+    cluster.redis.freeze();
+    // Nobody calls: what a replica knows of its store is what it finds out by itself.
+    for replica in &cluster.replicas {
+        let known = async {
+            // A look that ends without an answer names what connecting came to, once that was tried.
+            while !replica.page("/readyz").await.contains("in time") {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), known).await.expect("it finds that its store is away");
+    }
+    for client in &cluster.clients {
+        // Less than a call of the store may take until it is given up.
+        let permit = client.acquire(hasty()).await.unwrap();
+        assert!(permit.is_rationed());
+    }
 }

@@ -1,4 +1,7 @@
 //! What is alerted on exists, and the runbook says what to do about it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it cannot go on")]
+
+mod support;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -50,4 +53,73 @@ fn every_metric_of_an_alert_is_registered() {
         }
     }
     assert!(seen > 10, "the expressions are not read any more: {seen} metrics");
+}
+
+/// A counter in an expression, and what its labels must be: name and the values of which it has one.
+struct Counter {
+    name: String,
+    labels: Vec<(String, Vec<String>)>,
+}
+
+/// The counters of which an expression takes the increase or the rate, unless it also looks for new ones.
+fn counters(expression: &str) -> Vec<Counter> {
+    if expression.contains(" unless ") {
+        return Vec::new();
+    }
+    let taken = expression.match_indices("rate(").chain(expression.match_indices("increase("));
+    taken
+        .map(|(at, function)| {
+            let of = &expression[at + function.len()..];
+            let of = &of[..of.find('[').unwrap_or_else(|| panic!("no span in `{expression}`"))];
+            let (name, matchers) = of.split_once('{').unwrap_or((of, ""));
+            let matchers = matchers.trim_end_matches('}').split(',').filter(|matcher| !matcher.is_empty());
+            let labels = matchers.map(|matcher| {
+                let (label, values) = matcher.split_once('=').unwrap();
+                let values = values.trim_start_matches('~').trim_matches('"').split('|').map(str::to_owned);
+                (label.to_owned(), values.collect())
+            });
+            Counter { name: name.to_owned(), labels: labels.collect() }
+        })
+        .collect()
+}
+
+impl Counter {
+    /// Its values on a page, of this budget where it tells budgets apart.
+    fn values(&self, page: &str, budget: &str) -> Vec<f64> {
+        let of = |line: &&str| {
+            let Some(rest) = line.strip_prefix(&self.name) else { return false };
+            if !rest.starts_with(['{', ' ']) || rest.contains("budget=") && !has(rest, "budget", budget) {
+                return false;
+            }
+            self.labels.iter().all(|(label, values)| values.iter().any(|value| has(rest, label, value)))
+        };
+        page.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+    }
+}
+
+fn has(labels: &str, label: &str, value: &str) -> bool {
+    labels.contains(&format!("{label}=\"{value}\""))
+}
+
+#[test]
+fn what_an_alert_takes_the_increase_of_is_there_before_it_happens() {
+    let server = support::Server::start(&[]);
+    let put = server.run(&["budgets", "put", "--profile", "autotask", "mine"]);
+    assert!(put.status.success(), "{}", support::stderr(&put));
+    let granted = server.run(&["acquire", "mine"]);
+    assert!(granted.status.success(), "{}", support::stderr(&granted));
+    let (_, page) = server.page("/metrics");
+    let counters: Vec<_> = behind(ALERTS, "expr: ").into_iter().flat_map(counters).collect();
+    assert!(counters.len() >= 10, "the expressions are not read any more: {} counters", counters.len());
+    for counter in counters {
+        // One was declared when the process began, and was not asked for; the other is new, and was.
+        for (budget, is_asked) in [("autotask", false), ("mine", true)] {
+            let values = counter.values(&page, budget);
+            assert!(!values.is_empty(), "{} of {budget} is not in\n{page}", counter.name);
+            // A commit was made, and lasted.
+            let is_zero = values.iter().all(|value| *value == 0.0);
+            let is_commit = counter.name == "bursar_commit_duration_seconds_bucket";
+            assert!(is_zero || is_asked && is_commit, "{} of {budget}: {values:?}", counter.name);
+        }
+    }
 }

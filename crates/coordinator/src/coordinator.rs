@@ -54,6 +54,17 @@ fn asked(error: LedgerError) -> CoordinatorError {
     }
 }
 
+/// As [`asked`], of what is done to a budget: one that is being declared is to be asked for again.
+fn done_to(core: &Core, error: LedgerError) -> CoordinatorError {
+    match error {
+        LedgerError::UnknownBudget(name) => match core.expected.miss(&name) {
+            Some(undeclared) => CoordinatorError::Ledger(undeclared),
+            None => CoordinatorError::UnknownBudget(name),
+        },
+        error => CoordinatorError::Ledger(error),
+    }
+}
+
 impl Coordinator {
     /// A coordinator over `ledger`. Must be called within a tokio runtime, on which its lanes then run.
     pub fn new(
@@ -98,6 +109,8 @@ impl Coordinator {
     pub async fn put_budget(&self, spec: BudgetSpec) -> Result<Put, CoordinatorError> {
         spec.validate()?;
         let put = self.inner.core.ledger.put(&spec).await.map_err(asked)?;
+        self.inner.core.expected.heard(&spec.name, false);
+        self.inner.core.metrics.expect_all(&spec);
         // The announcement would say so too, a little later.
         if let Some(lane) = self.inner.core.find_lane(&spec.name) {
             lane.spec.forget_unless(put.version);
@@ -124,6 +137,7 @@ impl Coordinator {
     /// Forgets a budget; whether there was one.
     pub async fn delete_budget(&self, name: &BudgetName) -> Result<bool, CoordinatorError> {
         let deleted = self.inner.core.ledger.delete(name).await.map_err(asked)?;
+        self.inner.core.expected.heard(name, true);
         if let Some(lane) = self.inner.core.find_lane(name) {
             lane.spec.clear();
             lane.respec();
@@ -137,7 +151,7 @@ impl Coordinator {
         name: &BudgetName,
         span: Option<Duration>,
     ) -> Result<(), CoordinatorError> {
-        self.inner.core.ledger.pause(name, span).await.map_err(asked)?;
+        self.inner.core.ledger.pause(name, span).await.map_err(|error| done_to(&self.inner.core, error))?;
         if let Some(lane) = self.inner.core.find_lane(name) {
             let now = self.inner.core.clock.monotonic();
             lane.spec.bars().scope("operator", span.map_or(FOR_GOOD, |span| now.saturating_add(span)));
@@ -147,7 +161,7 @@ impl Coordinator {
 
     /// Ends all pauses of a budget, the upstream's as well.
     pub async fn resume_budget(&self, name: &BudgetName) -> Result<(), CoordinatorError> {
-        self.inner.core.ledger.resume(name).await.map_err(asked)?;
+        self.inner.core.ledger.resume(name).await.map_err(|error| done_to(&self.inner.core, error))?;
         if let Some(lane) = self.inner.core.find_lane(name) {
             lane.spec.bars().resume_all();
             lane.wake();
@@ -193,12 +207,49 @@ impl Coordinator {
         }
     }
 
-    /// Whether callers can be served now: the ledger can be written, or a budget's ration is in force.
+    /// Whether callers can be served now: the ledger can be written and knows the budgets that are declared here, or a
+    /// budget's ration is in force.
     pub async fn ready(&self) -> Result<(), LedgerError> {
         if self.inner.core.rationing.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }
-        self.inner.core.ledger.ready().await
+        self.inner.core.ledger.ready().await?;
+        self.inner.core.expected.ready()
+    }
+
+    /// Whoever holds this will declare these budgets, in place of those named before. While the store does not know one
+    /// of them, and nobody was heard to delete it, its callers are told `Unavailable` and when to come back, instead of
+    /// that there is none. Until it has answered for each once ([`Self::budget_answered`]) nobody is served by
+    /// [`Self::ready`]'s word; that is of the first that are named.
+    pub fn expect_budgets(&self, names: impl IntoIterator<Item = BudgetName>) {
+        let core = &self.inner.core;
+        core.expected.replace(names.into_iter().inspect(|name| core.metrics.expect(name)));
+    }
+
+    /// The store has answered to the declaration of a budget, whatever it said.
+    pub fn budget_answered(&self, name: &BudgetName) {
+        self.inner.core.expected.answered(name);
+    }
+
+    /// A budget is not expected any more, since it cannot be declared.
+    pub fn budget_withdrawn(&self, name: &BudgetName) {
+        self.inner.core.expected.withdraw(name);
+    }
+
+    /// Whether somebody was heard to delete an expected budget since it was declared.
+    pub fn is_budget_deleted(&self, name: &BudgetName) -> bool {
+        self.inner.core.expected.is_deleted(name)
+    }
+
+    /// Ends when a caller has asked for an expected budget that the store does not know; at once if one has since the
+    /// last time.
+    pub async fn budget_missed(&self) {
+        self.inner.core.expected.missed().await;
+    }
+
+    /// Why the store could last not be reached; `None`: it could, or nobody has tried. It asks nobody.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.inner.core.ledger.trouble()
     }
 
     /// Whether the store may forget what it was told, as far as was seen.

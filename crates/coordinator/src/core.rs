@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    expected::Expected,
     lane::{Lane, Unclaimed},
     metrics::Metrics,
     millis::millis,
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     /// Told when `waiting` becomes zero.
     pub(crate) emptied: Notify,
     pub(crate) draining: AtomicBool,
+    /// Budgets that this replica declares.
+    pub(crate) expected: Expected,
     /// Lanes that grant by their budget's ration now.
     pub(crate) rationing: AtomicUsize,
     /// Where watchers hear of what this replica alone knows.
@@ -91,6 +94,7 @@ impl Core {
             waiting: AtomicUsize::new(0),
             emptied: Notify::new(),
             draining: AtomicBool::new(false),
+            expected: Expected::default(),
             rationing: AtomicUsize::new(0),
             watchers,
             stop: CancellationToken::new(),

@@ -59,6 +59,11 @@ fn pass_on(core: &Arc<Core>, watchers: &broadcast::Sender<LedgerEvent>, event: L
             | EventKind::RationEnded { .. } => {}
         }
     }
+    match &event.kind {
+        EventKind::Deleted => core.expected.heard(&event.budget, true),
+        EventKind::SpecChanged { .. } => core.expected.heard(&event.budget, false),
+        _ => {}
+    }
     core.metrics.heard(&event);
     if event.kind != EventKind::Wake {
         // Nobody watches: that is no error.

@@ -15,6 +15,7 @@ mod coordinator;
 mod core;
 mod error;
 mod events;
+mod expected;
 mod lane;
 mod metrics;
 mod millis;

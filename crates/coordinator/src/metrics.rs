@@ -1,179 +1,21 @@
-//! What a coordinator counts. No family has more than [`MAX_SETS`] sets of names; the rest is `_other`.
+//! What a coordinator counts. No family has more than [`labels::MAX_SETS`] sets of names; the rest is `_other`.
 
-use std::{
-    collections::HashSet,
-    fmt::{self, Debug, Display},
-    hash::Hash,
-    sync::{PoisonError, RwLock},
-    time::Duration,
+mod labels;
+
+use std::time::Duration;
+
+use bursar_quota::{
+    BudgetName, BudgetSpec, ClassName, EventKind, LedgerEvent, LimitName, Reason, TenantName, Tier,
 };
-
-use bursar_quota::{BudgetName, ClassName, EventKind, LedgerEvent, LimitName, Reason, TenantName, Tier};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
-    metrics::{
-        counter::Counter,
-        family::{Family, MetricConstructor},
-        gauge::Gauge,
-        histogram::Histogram,
-    },
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-/// The most sets of names one family tells apart.
-pub(crate) const MAX_SETS: usize = 256;
-
-/// A name as a label; `None` is `_other`, which no name can be confused with in practice: it is counted with it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Name<N>(Option<N>);
-
-impl<N: Display> EncodeLabelValue for Name<N> {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        use fmt::Write;
-        match &self.0 {
-            Some(name) => write!(encoder, "{name}"),
-            None => encoder.write_str("_other"),
-        }
-    }
-}
-
-/// Labels whose names can be taken away.
-pub(crate) trait Labels: Clone + Debug + Hash + Eq {
-    /// The same with every name `_other`; what is from a closed enumeration stays.
-    fn other(&self) -> Self;
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CallLabels {
-    budget: Name<BudgetName>,
-    tenant: Name<TenantName>,
-    tier: &'static str,
-    class: Name<ClassName>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct RefusedLabels {
-    budget: Name<BudgetName>,
-    tenant: Name<TenantName>,
-    tier: &'static str,
-    class: Name<ClassName>,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct BudgetLabels {
-    budget: Name<BudgetName>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct SortLabels {
-    budget: Name<BudgetName>,
-    kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct SettledLabels {
-    budget: Name<BudgetName>,
-    kind: &'static str,
-    result: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct WaitLabels {
-    budget: Name<BudgetName>,
-    tier: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct LimitLabels {
-    budget: Name<BudgetName>,
-    limit: Name<LimitName>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct RungLabels {
-    budget: Name<BudgetName>,
-    limit: Name<LimitName>,
-    from: &'static str,
-    to: &'static str,
-}
-
-impl Labels for CallLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None), tenant: Name(None), tier: self.tier, class: Name(None) }
-    }
-}
-
-impl Labels for RefusedLabels {
-    fn other(&self) -> Self {
-        let Self { tier, reason, .. } = *self;
-        Self { budget: Name(None), tenant: Name(None), tier, class: Name(None), reason }
-    }
-}
-
-impl Labels for BudgetLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None) }
-    }
-}
-
-impl Labels for SortLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None), kind: self.kind }
-    }
-}
-
-impl Labels for SettledLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None), kind: self.kind, result: self.result }
-    }
-}
-
-impl Labels for WaitLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None), tier: self.tier }
-    }
-}
-
-impl Labels for LimitLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None), limit: Name(None) }
-    }
-}
-
-impl Labels for RungLabels {
-    fn other(&self) -> Self {
-        Self { budget: Name(None), limit: Name(None), from: self.from, to: self.to }
-    }
-}
-
-/// A family that tells at most [`MAX_SETS`] sets of names apart.
-struct Bounded<L: Labels, M, C = fn() -> M> {
-    family: Family<L, M, C>,
-    seen: RwLock<HashSet<L>>,
-}
-
-impl<L: Labels, M: Clone, C: MetricConstructor<M>> Bounded<L, M, C> {
-    fn new(constructor: C) -> Self {
-        Self { family: Family::new_with_constructor(constructor), seen: RwLock::default() }
-    }
-
-    fn with(&self, labels: &L, act: impl FnOnce(&M)) {
-        act(&self.family.get_or_create(&self.admit(labels)));
-    }
-
-    fn admit(&self, labels: &L) -> L {
-        if self.seen.read().unwrap_or_else(PoisonError::into_inner).contains(labels) {
-            return labels.clone();
-        }
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < MAX_SETS {
-            seen.insert(labels.clone());
-            return labels.clone();
-        }
-        labels.other()
-    }
-}
+use labels::{
+    Bounded, BudgetLabels, CallLabels, Labels as _, LimitLabels, Name, RefusedLabels, RungLabels,
+    SettledLabels, SortLabels, WaitLabels,
+};
 
 fn waits() -> Histogram {
     Histogram::new([0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1800.0])
@@ -187,10 +29,17 @@ fn groups() -> Histogram {
     Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
 }
 
+/// Kinds of errors that are alerted on: those that no caller's request explains.
+const ALERTED_ERRORS: [&str; 2] = ["unavailable", "corrupt"];
+
+/// How a refused call's settlement is counted that tells of a permit, told to the store or to a ration.
+const ALERTED_SETTLEMENTS: [(&str, &str); 2] = [("refused", "applied"), ("refused", "rationed")];
+
 /// All that one coordinator counts.
 pub(crate) struct Metrics {
     granted: Bounded<CallLabels, Counter>,
     refused: Bounded<RefusedLabels, Counter>,
+    overflows: Bounded<BudgetLabels, Counter>,
     cancelled: Bounded<BudgetLabels, Counter>,
     settled: Bounded<SettledLabels, Counter>,
     renewed: Bounded<SortLabels, Counter>,
@@ -226,9 +75,10 @@ fn rung(name: &str) -> &'static str {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        Self {
+        let metrics = Self {
             granted: Bounded::new(Counter::default),
             refused: Bounded::new(Counter::default),
+            overflows: Bounded::new(Counter::default),
             cancelled: Bounded::new(Counter::default),
             settled: Bounded::new(Counter::default),
             renewed: Bounded::new(Counter::default),
@@ -247,6 +97,38 @@ impl Metrics {
             rationing: Bounded::new(Gauge::default),
             lanes: Gauge::default(),
             waiting: Gauge::default(),
+        };
+        // What is counted at the door is of no budget that is known.
+        drop(metrics.overflows.family.get_or_create(&BudgetLabels { budget: Name(None) }));
+        for kind in ALERTED_ERRORS {
+            drop(metrics.errors.family.get_or_create(&SortLabels { budget: Name(None), kind }));
+        }
+        metrics
+    }
+
+    /// Gives what alerts look at a first value, since an increase is only seen of what was there before. Of a budget that
+    /// is known here, whatever its declaration says.
+    pub(crate) fn expect(&self, of: &BudgetName) {
+        let labels = BudgetLabels { budget: budget(of) };
+        for family in [&self.overflows, &self.losses, &self.untold] {
+            family.with(&labels, |_| {});
+        }
+        self.spans.with(&labels, |_| {});
+        for kind in ALERTED_ERRORS {
+            self.errors.with(&SortLabels { budget: budget(of), kind }, |_| {});
+        }
+        for (kind, result) in ALERTED_SETTLEMENTS {
+            self.settled.with(&SettledLabels { budget: budget(of), kind, result }, |_| {});
+        }
+        self.waits.with(&WaitLabels { budget: budget(of), tier: Tier::Interactive.as_str() }, |_| {});
+    }
+
+    /// The same, of each of its limits as well. How a limit is accounted changes in more ways than there is room for: its
+    /// alert looks for counters that are new.
+    pub(crate) fn expect_all(&self, spec: &BudgetSpec) {
+        self.expect(&spec.name);
+        for at in &spec.limits {
+            self.foreign.with(&LimitLabels { budget: budget(&spec.name), limit: limit(&at.name) }, |_| {});
         }
     }
 
@@ -254,6 +136,7 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("permits_granted", "Permits granted", self.granted.family.clone());
         registry.register("acquires_refused", "Acquires refused, by reason", self.refused.family.clone());
+        registry.register("acquires_queue_full", "Acquires refused since a queue was full, whoever asked", self.overflows.family.clone());
         registry.register("acquires_cancelled", "Acquires whose caller went away", self.cancelled.family.clone());
         registry.register("permits_settled", "Settlements, by what became of the permit and what settling did", self.settled.family.clone());
         registry.register("permits_renewed", "Renewals, by what they did", self.renewed.family.clone());
@@ -311,6 +194,11 @@ impl Metrics {
         self.refused.with(&labels, |counter| {
             counter.inc();
         });
+        if reason == Reason::QueueFull {
+            self.overflows.with(&BudgetLabels { budget: budget(of) }, |counter| {
+                counter.inc();
+            });
+        }
     }
 
     /// A refusal at the door. The budget may not exist: a name that is the caller's invention makes no label.
@@ -323,6 +211,9 @@ impl Metrics {
             reason: reason.as_str(),
         };
         self.refused.family.get_or_create(&labels).inc();
+        if reason == Reason::QueueFull {
+            self.overflows.family.get_or_create(&BudgetLabels { budget: Name(None) }).inc();
+        }
     }
 
     pub(crate) fn cancelled(&self, of: &BudgetName) {
@@ -372,6 +263,13 @@ impl Metrics {
         self.errors.with(&SortLabels { budget: budget(of), kind }, |counter| {
             counter.inc();
         });
+    }
+
+    /// The specification of a budget could not be read. The budget may not exist, as with [`Self::refused_at_door`].
+    pub(crate) fn unread(&self, of: &BudgetName, kind: &'static str) {
+        let labels = SortLabels { budget: budget(of), kind };
+        let labels = if self.errors.knows(&labels) { labels } else { labels.other() };
+        self.errors.family.get_or_create(&labels).inc();
     }
 
     pub(crate) fn malformed(&self, of: &BudgetName, count: u32) {
@@ -447,7 +345,7 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{labels::MAX_SETS, *};
 
     #[test]
     fn names_beyond_the_bound_are_counted_together() {

@@ -15,7 +15,7 @@ use crate::{bars::Bars, core::Core, spec::SpecView};
 pub(crate) enum Missing {
     /// No budget has this name.
     Unknown,
-    /// The ledger gave no answer.
+    /// The ledger gave no answer, or does not know a budget that this replica is declaring.
     Failed(LedgerError),
 }
 
@@ -59,13 +59,16 @@ impl SpecCell {
             return Ok(known.view);
         }
         let stored = match core.ledger.get(name).await {
-            Ok(stored) => stored.ok_or(Missing::Unknown)?,
-            Err(LedgerError::UnknownBudget(_)) => return Err(Missing::Unknown),
+            Ok(Some(stored)) => stored,
+            Ok(None) | Err(LedgerError::UnknownBudget(_)) => {
+                return Err(core.expected.miss(name).map_or(Missing::Unknown, Missing::Failed));
+            }
             Err(error) => {
-                core.metrics.ledger_error(name, crate::core::error_kind(&error));
+                core.metrics.unread(name, crate::core::error_kind(&error));
                 return Err(Missing::Failed(error));
             }
         };
+        core.metrics.expect_all(&stored.spec);
         self.bars().read(&stored.spec, &stored.snapshot, core.clock.monotonic());
         let view = Arc::new(SpecView::new(stored.spec, stored.version, &core.profiles));
         let known = Known { view: Arc::clone(&view), since: core.clock.monotonic() };

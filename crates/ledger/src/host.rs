@@ -74,6 +74,12 @@ pub trait ScriptHost: fmt::Debug + Send + Sync + 'static {
     /// Whether a script could write now; answers within a bound.
     fn ready(&self) -> BoxFuture<'_, Result<(), HostError>>;
 
+    /// Why the engine could last not be reached, without secrets; `None`: it could, or nobody has tried. A hint, which
+    /// asks nobody.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the engine may forget what it was told for want of memory, as far as was seen.
     fn eviction(&self) -> Eviction {
         Eviction::Never

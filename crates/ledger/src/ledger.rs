@@ -233,6 +233,10 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         }))
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.host.trouble()
+    }
+
     fn eviction(&self) -> Eviction {
         self.host.eviction()
     }

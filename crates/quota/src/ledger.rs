@@ -150,6 +150,12 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// ledger.
     fn events(&self) -> BoxStream<LedgerEvent>;
 
+    /// Why the store could last not be reached, without secrets; `None`: it could, or nobody has tried. A hint, which asks
+    /// nobody and may be some seconds old.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Whether its store may forget what it was told, as far as was seen.
     fn eviction(&self) -> Eviction {
         Eviction::Never

@@ -12,6 +12,9 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 /// The names under which the health service knows this server: as a whole, and by service.
 const SERVICES: [&str; 3] = ["", permit_service_server::SERVICE_NAME, budget_service_server::SERVICE_NAME];
 
+/// The longest rest between two looks while it is not ready: at its start it is as soon as its budgets are declared.
+const UNREADY_REST: Duration = Duration::from_millis(250);
+
 /// Answers whether this replica is ready.
 pub(crate) struct Readiness {
     pub(crate) coordinator: Coordinator,
@@ -30,7 +33,11 @@ impl Readiness {
         match timeout(self.bound, self.coordinator.ready()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the store gave no answer within {} ms", self.bound.as_millis())),
+            Err(_) => {
+                let trouble = self.coordinator.store_trouble();
+                let trouble = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+                Err(format!("the store gave no answer within {} ms{trouble}", self.bound.as_millis()))
+            }
         }
     }
 
@@ -57,8 +64,9 @@ impl Readiness {
                 }
                 report(&reporter, is.is_ok()).await;
             }
+            let rest = if is.is_ok() { interval } else { interval.min(UNREADY_REST) };
             tokio::select! {
-                () = sleep(interval) => {}
+                () = sleep(rest) => {}
                 () = self.draining.cancelled() => break,
             }
         }

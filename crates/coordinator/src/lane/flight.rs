@@ -183,7 +183,10 @@ impl Run {
                 tracing::debug!(budget = %self.lane.name, %error, "a commit failed");
                 match error {
                     LedgerError::StaleSpec { .. } if self.stale < MAX_STALE => self.stale(flight),
-                    LedgerError::UnknownBudget(_) => self.unknown(Some(flight)),
+                    LedgerError::UnknownBudget(name) => match self.core.expected.miss(&name) {
+                        Some(error) => self.undeclared(flight, error),
+                        None => self.unknown(Some(flight)),
+                    },
                     error => self.failed(flight, &error),
                 }
             }
@@ -229,6 +232,12 @@ impl Run {
     fn stale(&mut self, flight: Flight) {
         self.stale += 1;
         self.lane.spec.forget(flight.view.version);
+        self.take_back(flight);
+        self.reread();
+    }
+
+    /// Takes back what a commit that did nothing was made of.
+    fn take_back(&mut self, flight: Flight) {
         flight.settles.into_iter().rev().for_each(|pending| self.settles.push_front(pending));
         flight.renews.into_iter().rev().for_each(|renew| self.renews.push_front(renew));
         self.orphans.extend(flight.orphans);
@@ -241,7 +250,16 @@ impl Run {
             }
         }
         self.queues.look_again(&flight.looked);
-        self.reread();
+    }
+
+    /// The store answers, and does not know a budget that this replica is declaring: nothing was done, and its
+    /// specification is looked for again after a rest. What was rationed is told later.
+    fn undeclared(&mut self, flight: Flight, error: LedgerError) {
+        self.view = None;
+        self.lane.spec.forget(flight.view.version);
+        self.take_back(flight);
+        self.found();
+        self.read(Err(Missing::Failed(error)));
     }
 
     /// There is no such budget: that is everybody's answer.

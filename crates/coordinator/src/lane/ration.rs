@@ -74,6 +74,8 @@ pub(super) struct Taken {
 pub(super) struct Rations {
     /// When the store was lost; `None`: it answers.
     pub(super) since: Option<Duration>,
+    /// When the store answered a commit last.
+    pub(super) answered: Option<Duration>,
     /// Whether it was told that the ration is in force.
     pub(super) announced: bool,
     /// Whether somebody who could not wait was queued, since there might be some left for him.

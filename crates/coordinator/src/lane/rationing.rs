@@ -20,6 +20,9 @@ use crate::{
     spec::SpecView,
 };
 
+/// For how long an answer of the ledger to this lane counts for more than what is said of it elsewhere.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How soon those who wait are looked at again for whom the ration had nothing.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -86,9 +89,24 @@ impl Run {
         self.begin_ration(now)
     }
 
+    /// Somebody asks while the ledger is known not to be reachable: no commit of ours need show it first.
+    // ## Answering => Lost
+    fn lose_early(&mut self, now: Duration) {
+        let may_ration = self.view.as_ref().is_some_and(|view| view.spec.rations().is_some());
+        if may_ration
+            && self.rations.since.is_none()
+            && self.rations.answered.is_none_or(|at| now >= at + FRESH)
+            && self.queues.len() > 0
+            && self.core.ledger.trouble().is_some()
+        {
+            self.lose();
+        }
+    }
+
     /// The ledger answers.
     // ## Lost => Answering
     pub(super) fn found(&mut self) {
+        self.rations.answered = Some(self.now());
         if self.rations.since.take().is_some() {
             self.end_ration(true);
             // Who was passed over is worth asking for.
@@ -142,6 +160,7 @@ impl Run {
 
     /// Grants what the ration has for those who are queued.
     pub(super) fn ration_out(&mut self, now: Duration) {
+        self.lose_early(now);
         if self.rations.since.is_none() {
             return;
         }

@@ -73,6 +73,8 @@ pub(crate) struct FakeLedger {
     clock: Arc<TokioClock>,
     /// Whether this handle of it is cut off.
     cut: Arc<AtomicBool>,
+    /// Whether this handle says that nothing runs through it.
+    trouble: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for FakeLedger {
@@ -83,17 +85,28 @@ impl std::fmt::Debug for FakeLedger {
 
 impl FakeLedger {
     pub(crate) fn new(clock: Arc<TokioClock>) -> Self {
-        Self { state: Arc::default(), events: broadcast::channel(1024).0, clock, cut: Arc::default() }
+        Self {
+            state: Arc::default(),
+            events: broadcast::channel(1024).0,
+            clock,
+            cut: Arc::default(),
+            trouble: Arc::default(),
+        }
     }
 
     /// The same ledger, which can be cut off by itself.
     pub(crate) fn handle(&self) -> Self {
-        Self { cut: Arc::default(), ..self.clone() }
+        Self { cut: Arc::default(), trouble: Arc::default(), ..self.clone() }
     }
 
     /// Whether nothing runs through this handle from now on.
     pub(crate) fn cut(&self, cut: bool) {
         self.cut.store(cut, Ordering::Relaxed);
+    }
+
+    /// Whether this handle says from now on that nothing runs through it, be that so or not.
+    pub(crate) fn trouble(&self, trouble: bool) {
+        self.trouble.store(trouble, Ordering::Relaxed);
     }
 
     fn reach(&self) -> Result<(), LedgerError> {
@@ -363,6 +376,10 @@ impl Ledger for FakeLedger {
 
     fn ready(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async { self.reach() })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.load(Ordering::Relaxed).then(|| "cut off".to_owned())
     }
 
     fn events(&self) -> BoxStream<LedgerEvent> {

@@ -131,6 +131,28 @@ async fn what_is_announced_of_an_account_reaches_watchers_and_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_alerted_on_begins_at_zero_with_the_first_acquire_of_a_budget() {
+    let (_world, coordinator) = one(vec![limit("w", window(2, secs(60)))]);
+    let before = text(&coordinator);
+    assert!(!before.contains("budget=\"b\""), "it is not known yet:\n{before}");
+    let _granted = coordinator.acquire(ask()).await.unwrap();
+    let text = text(&coordinator);
+    for line in [
+        "acquires_queue_full_total{budget=\"b\"} 0",
+        "acquires_queue_full_total{budget=\"_other\"} 0",
+        "ledger_errors_total{budget=\"b\",kind=\"unavailable\"} 0",
+        "ledger_errors_total{budget=\"b\",kind=\"corrupt\"} 0",
+        "permits_rationed_untold_total{budget=\"b\"} 0",
+        "state_losses_total{budget=\"b\"} 0",
+        "permits_settled_total{budget=\"b\",kind=\"refused\",result=\"applied\"} 0",
+        "foreign_cost_total{budget=\"b\",limit=\"w\"} 0",
+        "acquire_wait_seconds_count{budget=\"b\",tier=\"interactive\"} 0",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn permits_are_counted_by_who_got_them() {
     let (_world, coordinator) = one(vec![limit("w", window(2, secs(60)))]);
     let ask = Acquire { tenant: tenant("acme"), ..ask() };

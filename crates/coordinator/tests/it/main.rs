@@ -7,6 +7,7 @@
 )]
 
 mod book;
+mod expected;
 mod fairness;
 mod fake;
 mod faults;

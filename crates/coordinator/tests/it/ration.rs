@@ -366,3 +366,40 @@ async fn a_commit_that_ran_unheard_holds_nothing_for_nobody() {
         "what the lost commit gave is given back, and the ration is known"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_while_the_store_is_known_to_be_away_waits_for_no_commit() {
+    let world = World::new(&[rationed(vec![limit("w", window(100, secs(20)))], 0.3)]);
+    let ledger = world.ledger.handle();
+    let coordinator = world.over(&ledger, World::config("r1"));
+    let _first = coordinator.acquire(ask()).await.unwrap();
+    sleep(secs(1)).await;
+    // It takes what it is asked, and does not answer for long.
+    ledger.latency(secs(10));
+    ledger.trouble(true);
+    let began = world.clock.monotonic();
+    assert_eq!(burst(&coordinator, 10).await.len(), 10);
+    assert_eq!(world.clock.monotonic(), began);
+    assert_eq!(metric(&coordinator, "rationing"), 1);
+
+    // It answers again: what was rationed is told, and the store grants.
+    ledger.trouble(false);
+    ledger.latency(ms(0));
+    sleep(secs(11)).await;
+    assert_eq!(metric(&coordinator, "rationing"), 0);
+    assert!(!coordinator.acquire(ask()).await.unwrap().rationed);
+    assert_eq!(world.ledger.counts().0, 12, "those that were rationed, and two");
+
+    // What it answered just now counts for more than what is said of it.
+    ledger.trouble(true);
+    assert!(!coordinator.acquire(ask()).await.unwrap().rationed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_without_a_ration_waits_for_its_commit_whatever_is_known() {
+    let world = World::new(&[budget(vec![limit("w", window(100, secs(20)))])]);
+    let ledger = world.ledger.handle();
+    let coordinator = world.over(&ledger, World::config("r1"));
+    ledger.trouble(true);
+    assert!(!coordinator.acquire(ask()).await.unwrap().rationed);
+}

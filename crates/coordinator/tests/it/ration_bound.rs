@@ -1,4 +1,4 @@
-//! Whatever replicas lose the store when and for how long: what they ration together stays within the fraction in every
+//! Whatever replicas lose the store when and for how long, or take it for lost: what they ration together stays within the fraction in every
 //! window that the upstream could count; and all that is granted stays within the capacity and the fraction of it, per
 //! window and at once.
 
@@ -16,8 +16,15 @@ use crate::{fake::FakeLedger, ration::rationed, world::*};
 
 #[derive(Debug, Clone)]
 enum Step {
-    Ask { replica: usize, cost: u64, wait_ms: u64, hold_ms: u64 },
+    Ask {
+        replica: usize,
+        cost: u64,
+        wait_ms: u64,
+        hold_ms: u64,
+    },
     Cut(usize, bool),
+    /// A replica takes its store for lost, or not, be that so or not.
+    Doubt(usize, bool),
     Pass(u64),
 }
 
@@ -26,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => ask.prop_map(|(replica, cost, wait_ms, hold_ms)| Step::Ask { replica, cost, wait_ms, hold_ms }),
         3 => (0..3_usize, any::<bool>()).prop_map(|(replica, cut)| Step::Cut(replica, cut)),
+        2 => (0..3_usize, any::<bool>()).prop_map(|(replica, doubt)| Step::Doubt(replica, doubt)),
         4 => (0..4000_u64).prop_map(Step::Pass),
     ]
 }
@@ -81,12 +89,14 @@ async fn play(steps: Vec<Step>) -> Vec<Seen> {
                 }));
             }
             Step::Cut(replica, cut) => replicas[replica].0.cut(cut),
+            Step::Doubt(replica, doubt) => replicas[replica].0.trouble(doubt),
             Step::Pass(span) => sleep(ms(span)).await,
         }
         settle_down().await;
     }
     for (ledger, _) in &replicas {
         ledger.cut(false);
+        ledger.trouble(false);
     }
     for asked in asked {
         asked.await.unwrap();

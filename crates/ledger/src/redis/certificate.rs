@@ -23,6 +23,14 @@ pub(super) fn problem(error: &RedisError) -> Option<String> {
     Some(format!("{told}: {text}"))
 }
 
+/// Whether what the server sent is no TLS.
+pub(super) fn is_no_handshake(error: &RedisError) -> bool {
+    match of_tls(error) {
+        Some(error) => matches!(error, Error::InvalidMessage(_)),
+        None => error.to_string().contains("corrupt message"),
+    }
+}
+
 fn of_tls(error: &RedisError) -> Option<&Error> {
     error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
 }

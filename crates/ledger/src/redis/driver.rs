@@ -30,6 +30,7 @@ use super::{
     failure::Verdict,
     jitter::Jitter,
     pool::{Checkout, Pool},
+    reach::Reach,
     sentinels::{Address, Sentinels},
     target::MAX_IN_FLIGHT,
 };
@@ -105,6 +106,8 @@ pub(super) struct Driver {
     retries: u32,
     /// Commands that were sent.
     sent: Arc<AtomicU64>,
+    /// Where all drivers of the host say whether they reach it.
+    reach: Arc<Reach>,
     link: Link,
     /// A connection that will take the place of the one that is used.
     renewal: Option<Dialing>,
@@ -122,13 +125,14 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Counts in `sent` the commands that it sends.
+    /// Counts in `sent` the commands that it sends, and says in `reach` whether it reaches the server.
     pub(super) fn new(
         pool: Pool,
         queue: mpsc::Receiver<Job>,
         jitter: Arc<Jitter>,
         retries: u32,
         sent: Arc<AtomicU64>,
+        reach: Arc<Reach>,
     ) -> Self {
         Self {
             found: pool.sentinels().map(Sentinels::found),
@@ -137,6 +141,7 @@ impl Driver {
             jitter,
             retries,
             sent,
+            reach,
             link: Link::Down,
             renewal: None,
             round: 0,
@@ -187,8 +192,8 @@ impl Driver {
                 }
             }
             Link::Down => {
-                let pool = self.pool.clone();
-                self.link = Link::Dialing(Box::pin(async move { pool.get().await }));
+                let (pool, reach) = (self.pool.clone(), Arc::clone(&self.reach));
+                self.link = Link::Dialing(Box::pin(async move { pool.get(reach.is_met()).await }));
             }
             Link::Dialing(_) | Link::Resting(_) => {}
         }
@@ -201,6 +206,7 @@ impl Driver {
                 if self.failures > 0 {
                     tracing::info!(after = self.failures, "the store is reachable again");
                 }
+                self.reach.found();
                 self.failures = 0;
                 self.strikes = 0;
                 self.round += 1;
@@ -208,6 +214,7 @@ impl Driver {
             }
             Change::Failed(verdict) => {
                 self.failures = self.failures.saturating_add(1);
+                self.reach.lost(verdict.cause());
                 if self.failures == 1 {
                     tracing::warn!(cause = verdict.cause(), "the store is unreachable");
                 }
@@ -226,6 +233,7 @@ impl Driver {
         let error = match answer {
             Ok(value) => {
                 self.strikes = 0;
+                self.reach.found();
                 let _ = job.answer.send(Ok(value));
                 return;
             }
@@ -271,7 +279,7 @@ impl Driver {
             let (pool, rest) = (self.pool.clone(), RENEWAL + self.jitter.come_back());
             self.renewal = Some(Box::pin(async move {
                 sleep(rest).await;
-                pool.get().await
+                pool.get(true).await
             }));
         }
     }

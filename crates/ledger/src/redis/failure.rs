@@ -70,6 +70,18 @@ impl Verdict {
         }
     }
 
+    /// The same, behind what may be the reason.
+    pub(super) fn with_hint(self, hint: &str) -> Self {
+        let hinted = |cause: String| clip(format!("{hint}: {cause}"));
+        match self {
+            Self::Later(cause) => Self::Later(hinted(cause)),
+            Self::Deposed(cause) => Self::Deposed(hinted(cause)),
+            Self::Reconnect(cause) => Self::Reconnect(hinted(cause)),
+            Self::Never(cause) => Self::Never(hinted(cause)),
+            Self::Script(_) | Self::NoScript => self,
+        }
+    }
+
     /// The cause, where there is one.
     pub(super) fn cause(&self) -> &str {
         match self {
@@ -103,6 +115,10 @@ fn unwrap(detail: &str) -> Option<(&'static str, Option<&str>)> {
 pub(super) fn cause(error: &RedisError) -> String {
     if let Some(problem) = certificate::problem(error) {
         return clip(problem);
+    }
+    if error.kind() == ErrorKind::ClusterConnectionNotFound {
+        let reason = "the cluster has assigned no slots, or none of the nodes that have some can be reached";
+        return clip(format!("{reason}: {error}"));
     }
     clip(if error.is_timeout() { "no answer in time".to_owned() } else { error.to_string() })
 }

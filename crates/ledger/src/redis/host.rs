@@ -35,6 +35,7 @@ use super::{
     install_crypto,
     jitter::Jitter,
     pool::Pool,
+    reach::Reach,
     reply,
     sentinels::{self, Lookout},
     target::Target,
@@ -55,6 +56,7 @@ pub struct RedisHost {
     listening: watch::Receiver<bool>,
     eviction: watch::Receiver<Eviction>,
     round_trips: Arc<AtomicU64>,
+    reach: Arc<Reach>,
     _tasks: JoinSet<()>,
 }
 
@@ -80,11 +82,13 @@ impl RedisHost {
         let jitter = Arc::new(Jitter::new(config.seed, config.retry_base, config.retry_max));
         let mut tasks = JoinSet::new();
         let round_trips = Arc::new(AtomicU64::new(0));
+        let reach = Arc::new(Reach::default());
         let drivers: Vec<_> = (0..config.drivers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(config.queue);
                 let (pool, jitter, sent) = (pool.clone(), Arc::clone(&jitter), Arc::clone(&round_trips));
-                tasks.spawn(Driver::new(pool, queue, jitter, config.retries, sent).run());
+                let driver = Driver::new(pool, queue, jitter, config.retries, sent, Arc::clone(&reach));
+                tasks.spawn(driver.run());
                 sender
             })
             .collect();
@@ -118,6 +122,7 @@ impl RedisHost {
             listening,
             eviction,
             round_trips,
+            reach,
             _tasks: tasks,
         })
     }
@@ -143,7 +148,11 @@ impl RedisHost {
         match timeout(self.call_timeout, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(self.unavailable("shutting down")),
-            Err(_) => Err(self.unavailable("no answer in time")),
+            Err(_) => Err(self.unavailable(&match self.reach.trouble() {
+                Some(trouble) if trouble.contains("in time") => trouble,
+                Some(trouble) => format!("no answer in time: {trouble}"),
+                None => "no answer in time".to_owned(),
+            })),
         }
     }
 
@@ -192,6 +201,10 @@ impl ScriptHost for RedisHost {
             }
         }
         .boxed()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.reach.trouble()
     }
 
     fn eviction(&self) -> Eviction {

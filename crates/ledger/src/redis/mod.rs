@@ -16,6 +16,7 @@ mod failure;
 mod host;
 mod jitter;
 mod pool;
+mod reach;
 mod reply;
 mod secret;
 mod sentinels;

@@ -16,6 +16,7 @@ use redis::{
 };
 
 use super::{
+    certificate,
     dial::Dial,
     failure::Verdict,
     sentinels::{self, Address, Sentinels},
@@ -88,7 +89,14 @@ impl Checkout {
 
 /// The pool of a topology.
 #[derive(Clone)]
-pub(super) enum Pool {
+pub(super) struct Pool {
+    kind: Kind,
+    /// Whether it connects with TLS.
+    with_tls: bool,
+}
+
+#[derive(Clone)]
+enum Kind {
     Standalone(deadpool_redis::Pool),
     Sentinel(managed::Pool<SentinelManager>),
     Cluster(managed::Pool<ClusterManager>),
@@ -106,41 +114,83 @@ impl Pool {
         let nothing = || RedisError::from((ErrorKind::InvalidClientConfig, "no server is named"));
         if let Some(dial) = target.dial() {
             let manager = DialManager { target: Arc::clone(target), dial: Arc::clone(dial) };
-            return Ok(Self::Dialled(build(managed::Pool::builder(manager), size, timeouts)?));
+            let kind = Kind::Dialled(build(managed::Pool::builder(manager), size, timeouts)?);
+            return Ok(Self { kind, with_tls: false });
         }
-        Ok(match target.topology() {
+        let kind = match target.topology() {
             Topology::Single => {
                 let info = target.first().cloned().ok_or_else(nothing)?;
                 let manager = deadpool_redis::Manager::new_with_config(info, target.connection_config())?;
-                Self::Standalone(build(deadpool_redis::Pool::builder(manager), size, timeouts)?)
+                Kind::Standalone(build(deadpool_redis::Pool::builder(manager), size, timeouts)?)
             }
             Topology::Sentinel { .. } => {
                 let manager = SentinelManager { target: Arc::clone(target) };
-                Self::Sentinel(build(managed::Pool::builder(manager), size, timeouts)?)
+                Kind::Sentinel(build(managed::Pool::builder(manager), size, timeouts)?)
             }
             Topology::Cluster => {
                 let manager = ClusterManager { client: target.cluster().cloned().ok_or_else(nothing)? };
                 // A driver that has its connection renewed keeps the old one meanwhile.
-                Self::Cluster(build(managed::Pool::builder(manager), size * 2, timeouts)?)
+                Kind::Cluster(build(managed::Pool::builder(manager), size * 2, timeouts)?)
             }
-        })
+        };
+        Ok(Self { kind, with_tls: target.has_tls() })
     }
 
     /// Those who know the master, where there are any.
     pub(super) fn sentinels(&self) -> Option<&Sentinels> {
-        match self {
-            Self::Sentinel(pool) => pool.manager().target.sentinels(),
+        match &self.kind {
+            Kind::Sentinel(pool) => pool.manager().target.sentinels(),
             _ => None,
         }
     }
 
-    /// A connection that has just answered.
-    pub(super) async fn get(&self) -> Result<Checkout, Verdict> {
-        match self {
-            Self::Standalone(pool) => pool.get().await.map(Checkout::Standalone).map_err(judge),
-            Self::Sentinel(pool) => pool.get().await.map(Checkout::Sentinel).map_err(judge),
-            Self::Cluster(pool) => pool.get().await.map(Checkout::Cluster).map_err(judge),
-            Self::Dialled(pool) => pool.get().await.map(Checkout::Dialled).map_err(judge),
+    /// A connection that has just answered. Where none was ever made (`is_met`), a failure may be one of the address.
+    pub(super) async fn get(&self, is_met: bool) -> Result<Checkout, Verdict> {
+        let got = match &self.kind {
+            Kind::Standalone(pool) => pool.get().await.map(Checkout::Standalone),
+            Kind::Sentinel(pool) => pool.get().await.map(Checkout::Sentinel),
+            Kind::Cluster(pool) => pool.get().await.map(Checkout::Cluster),
+            Kind::Dialled(pool) => pool.get().await.map(Checkout::Dialled),
+        };
+        got.map_err(|error| match (!is_met).then(|| self.hint(&error)).flatten() {
+            Some(hint) => judge(error).with_hint(hint),
+            None => judge(error),
+        })
+    }
+
+    /// What is likely where one side speaks TLS and the other does not.
+    fn hint(&self, error: &PoolError<RedisError>) -> Option<&'static str> {
+        match (error, self.with_tls) {
+            (PoolError::Backend(error), _) if certificate::problem(error).is_some() => None,
+            (PoolError::Backend(error), false) => has_hung_up(error).then_some(WANTS_TLS),
+            (PoolError::Backend(error), true) => {
+                let is_no_tls =
+                    certificate::is_no_handshake(error) || has_hung_up(error) || error.is_timeout();
+                is_no_tls.then_some(WANTS_NONE)
+            }
+            // A server without TLS waits for the end of a line.
+            (PoolError::Timeout(_), true) => Some(WANTS_NONE),
+            _ => None,
+        }
+    }
+}
+
+const WANTS_TLS: &str = "the server may want TLS there (rediss://)";
+const WANTS_NONE: &str = "the server may not speak TLS there (redis:// is without)";
+
+/// Whether the server took the connection and then ended it. A cluster's connection passes on a text alone.
+fn has_hung_up(error: &RedisError) -> bool {
+    use std::{error::Error as _, io::ErrorKind as Io};
+    match error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
+        Some(error) => matches!(
+            error.kind(),
+            Io::BrokenPipe | Io::ConnectionReset | Io::ConnectionAborted | Io::UnexpectedEof
+        ),
+        None => {
+            let text = error.to_string().to_lowercase();
+            ["reset by peer", "broken pipe", "end of file", "unexpectedly terminated"]
+                .iter()
+                .any(|word| text.contains(word))
         }
     }
 }

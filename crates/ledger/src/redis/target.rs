@@ -126,6 +126,11 @@ impl Target {
             .set_pipeline_buffer_size(MAX_IN_FLIGHT)
     }
 
+    /// Whether it is connected to with TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        self.url.tls
+    }
+
     /// Those who know the master, where there are any.
     pub(super) fn sentinels(&self) -> Option<&Sentinels> {
         self.sentinels.as_ref()

@@ -7,6 +7,7 @@ mod calls;
 mod certificates;
 mod eviction;
 mod failures;
+mod hints;
 mod security;
 mod stub;
 mod topologies;
