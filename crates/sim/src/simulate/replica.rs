@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How often a replica looks whether the store still knows its budgets, as `bursar serve` does.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// How long it waits before it tries to declare again, at first and at most.
-pub(super) const PAUSE: (u64, u64) = (200, 10_000);
+pub(super) const PAUSE: (u64, u64) = (200, 1000);
 
 /// From one start of a replica to its end.
 #[derive(Debug)]
