@@ -8,11 +8,19 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{CommitReply, EventKind, LedgerEvent, Scope, SettleKind, Settled};
+use bursar_quota::{CommitReply, EventKind, LedgerError, LedgerEvent, Scope, SettleKind, Settled};
 
 use super::{
-    Lane, Pending, PendingRenew, Unclaimed, answers::Answers, counts::settle_kind, decide::Terms,
-    flight::Flight, lease::Leases, plan::Group, ration::Rations, run::Run, waiter::Waiter,
+    Lane, Pending, PendingRenew, Unclaimed,
+    answers::Answers,
+    counts::settle_kind,
+    decide::Terms,
+    flight::Flight,
+    lease::Leases,
+    plan::Group,
+    ration::Rations,
+    run::{Down, Run},
+    waiter::Waiter,
 };
 use crate::{
     SettleReport,
@@ -93,14 +101,15 @@ impl Run {
     // ## Answering => Lost
     fn lose_early(&mut self, now: Duration) {
         let may_ration = self.view.as_ref().is_some_and(|view| view.spec.rations().is_some());
-        if may_ration
-            && self.rations.since.is_none()
-            && self.rations.answered.is_none_or(|at| now >= at + FRESH)
-            && self.queues.len() > 0
-            && self.core.ledger.trouble().is_some()
-        {
-            self.lose();
+        let is_fresh = self.rations.answered.is_some_and(|at| now < at + FRESH);
+        if !may_ration || is_fresh || self.rations.since.is_some() || self.queues.len() == 0 {
+            return;
         }
+        let Some(cause) = self.core.ledger.trouble() else { return };
+        // Whom the ration has nothing for is told so. The ledger is asked all the same.
+        let error = LedgerError::Unavailable { cause, retry_after: FRESH };
+        self.down.get_or_insert(Down { until: now, error });
+        self.lose();
     }
 
     /// The ledger answers.
