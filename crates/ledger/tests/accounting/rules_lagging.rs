@@ -109,9 +109,9 @@ fn a_refusal_contradicts_the_readings_of_the_limit_that_only_they_had_room_in() 
         let end = Some((59_000, 59_000));
         let of =
             |wide: u64, narrow: u64| vec![says(wide, end), LimitReading { limit: 1, ..says(narrow, end) }];
-        for (count, left) in [(9, 9), (1, 4)] {
+        for (count, wide_left, left) in [(9, 91, 9), (1, 90, 4)] {
             let lease = take(&mut bench, count);
-            let group = SettleGroup { readings: of(90, left), ..settle(lease, SettleKind::Accepted) };
+            let group = SettleGroup { readings: of(wide_left, left), ..settle(lease, SettleKind::Accepted) };
             bench.settled(all_of(count, group));
         }
         let lease = take(&mut bench, 1);
