@@ -139,7 +139,15 @@ impl Told {
         self.book.arrived(self.now, &Arrival { key: (LeaseId(lease), 0), answer: &answer, units: &[] });
     }
 
-    fn rest(&mut self, available: i64, truth: u64, charged: u64, out: u64, is_end: bool) {
+    /// One of the book's looks at a budget that stands so.
+    fn rest(
+        &mut self,
+        available: i64,
+        truth: u64,
+        charged: u64,
+        out: u64,
+        look: fn(&mut Book, Duration, &Rest<'_>),
+    ) {
         let limit = |name: &str, available, out| LimitSnapshot {
             limit: LimitName::new(name).unwrap(),
             capacity: 600,
@@ -183,11 +191,7 @@ impl Told {
         };
         let rest =
             Rest { budget: 0, stopped: self.now, snapshot: &snapshot, truths: &[rule], slots_taken: 0 };
-        if is_end {
-            self.book.at_end(self.now, &rest);
-        } else {
-            self.book.at_rest(self.now, &rest);
-        }
+        look(&mut self.book, self.now, &rest);
     }
 
     fn found(&self) -> Vec<Invariant> {
@@ -203,19 +207,39 @@ fn a_world_that_is_right_is_found_right() {
     told.call(1, None);
     told.book.let_go(0, (LeaseId(1), 0));
     told.settle(1, SettleKind::Accepted, 0);
-    told.rest(599, 599, 1, 0, false);
-    told.rest(599, 599, 1, 0, true);
+    told.rest(599, 599, 1, 0, Book::at_rest);
+    told.rest(599, 599, 1, 0, Book::at_end);
     assert_eq!(told.found(), []);
 }
 
 #[test]
 fn at_rest_less_than_the_truth_is_not_exact_and_more_is_above() {
     let mut told = Told::new();
-    told.rest(599, 600, 0, 0, false);
+    told.rest(599, 600, 0, 0, Book::at_rest);
     assert_eq!(told.found(), [Invariant::AtRestExact]);
     let mut told = Told::new();
-    told.rest(600, 599, 0, 0, false);
+    told.rest(600, 599, 0, 0, Book::at_rest);
     assert_eq!(told.found(), [Invariant::AtRestNotAbove, Invariant::AtRestExact]);
+}
+
+#[test]
+fn what_is_available_and_what_may_still_come_is_no_more_than_remains() {
+    let mut told = Told::new();
+    told.grant(1);
+    told.rest(599, 600, 0, 1, Book::under_way);
+    assert_eq!(told.found(), []);
+    told.rest(600, 600, 0, 1, Book::under_way);
+    assert_eq!(told.found(), [Invariant::NeverAbove]);
+    // Nothing is left for one that is out.
+    let mut told = Told::new();
+    told.grant(1);
+    told.rest(0, 0, 0, 1, Book::under_way);
+    assert_eq!(told.found(), [Invariant::NeverAbove]);
+    let mut told = Told::new();
+    told.grant(1);
+    told.call(1, None);
+    told.rest(599, 599, 1, 1, Book::under_way);
+    assert_eq!(told.found(), []);
 }
 
 #[test]
@@ -262,7 +286,7 @@ fn replicas_that_wake_each_other_without_end_are_found() {
 #[test]
 fn a_slot_that_does_not_come_back_is_missed() {
     let mut told = Told::new();
-    told.rest(600, 600, 0, 1, true);
+    told.rest(600, 600, 0, 1, Book::at_end);
     assert_eq!(told.found(), [Invariant::SlotsReturn]);
 }
 
@@ -272,7 +296,7 @@ fn a_charge_too_many_or_too_few_is_found() {
     told.grant(1);
     told.call(1, None);
     told.settle(1, SettleKind::Accepted, 0);
-    told.rest(599, 599, 2, 0, true);
+    told.rest(599, 599, 2, 0, Book::at_end);
     assert_eq!(told.found(), [Invariant::ChargesEqual]);
     // What a settlement said that it cost is what it cost.
     for (said, is_wrong) in [(1, false), (2, true)] {
@@ -280,7 +304,7 @@ fn a_charge_too_many_or_too_few_is_found() {
         told.grant(1);
         told.call(1, None);
         told.settle_for(1, SettleKind::Accepted, 0, said);
-        told.rest(599, 599, said, 0, true);
+        told.rest(599, 599, said, 0, Book::at_end);
         assert_eq!(told.found().contains(&Invariant::ChargesEqual), is_wrong, "{said}");
     }
     // Given back, though it was sent; sent, though it was given back.
