@@ -31,6 +31,9 @@ use crate::{
 /// For how long an answer of the ledger to this lane counts for more than what is said of it elsewhere.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// When those are to come back for whom a ration that began before a commit failed has nothing.
+const COME_BACK: Duration = Duration::from_secs(1);
+
 /// How soon those who wait are looked at again for whom the ration had nothing.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -107,7 +110,7 @@ impl Run {
         }
         let Some(cause) = self.core.ledger.trouble() else { return };
         // Whom the ration has nothing for is told so. The ledger is asked all the same.
-        let error = LedgerError::Unavailable { cause, retry_after: FRESH };
+        let error = LedgerError::Unavailable { cause, retry_after: COME_BACK };
         self.down.get_or_insert(Down { until: now, error });
         self.lose();
     }

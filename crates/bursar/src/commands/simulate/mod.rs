@@ -174,8 +174,8 @@ fn many(args: &Args, range: Range<u64>) -> Outcome {
         tell(args, &violated.report)?;
         match saved {
             Ok(()) => output::note(&format!("the event log is in {}", file.display())),
-            Err(Failure::Failed(why) | Failure::Usage(why)) => output::note(&format!("error: {why}")),
-            Err(_) => {}
+            Err(Failure::Failed(why)) => output::note(&format!("error: {why}")),
+            Err(other) => return Err(other),
         }
         return verdict(args, &violated.report);
     }
