@@ -48,7 +48,10 @@ pub(crate) fn open(
             let prefix = config.prefix.clone();
             let host =
                 RedisHost::connect(config).map_err(|error| Failure::Failed(format!("store.{error}")))?;
-            Ok(Arc::new(ScriptLedger::new(host, &prefix, clock)))
+            let ledger = Arc::new(ScriptLedger::new(host, &prefix, clock));
+            // It ends with the ledger.
+            tokio::spawn(ScriptLedger::attest(Arc::downgrade(&ledger)));
+            Ok(ledger)
         }
     }
 }

@@ -68,6 +68,21 @@ pub trait ScriptHost: fmt::Debug + Send + Sync + 'static {
         call: ScriptCall,
     ) -> BoxFuture<'a, Result<Reply, HostError>>;
 
+    /// As [`ScriptHost::run`], ahead of what waits while the engine's server is another one than before.
+    fn run_ahead<'a>(
+        &'a self,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        self.run(script, call)
+    }
+
+    /// Says each time that the engine's server is another, which may not know the last of what the one before was told: for a
+    /// moment it runs nothing but what is run ahead. Moves in quick succession are one.
+    fn moves(&self) -> BoxStream<()> {
+        Box::pin(futures_util::stream::pending())
+    }
+
     /// The payloads that scripts publish from now on. Hints: a reader that lags misses some.
     fn announcements(&self) -> BoxStream<Vec<u8>>;
 

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use bursar_quota::{
     BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Eviction, Ledger,
     LedgerError, LedgerEvent, Put, StoreCalls, Stored,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 
 use crate::{
     HostError, Reply, Script, ScriptCall, ScriptHost,
@@ -27,6 +27,16 @@ use crate::{
 
 /// How often in a row one commit finds that the store has lost something before it is given up.
 const LOSSES_A_COMMIT: u32 = 3;
+
+/// Budgets that a store is told of at once what is remembered.
+const TOLD_AT_ONCE: usize = 64;
+
+/// Whether a call waits while the engine's server is another one.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    Usual,
+    Ahead,
+}
 
 /// The ledger on a script host.
 pub struct ScriptLedger<H> {
@@ -54,16 +64,59 @@ impl<H: ScriptHost> ScriptLedger<H> {
         }
     }
 
+    async fn commit_in(
+        &self,
+        turn: Turn,
+        budget: &BudgetName,
+        commit: &Commit,
+    ) -> Result<CommitReply, LedgerError> {
+        for _ in 0..LOSSES_A_COMMIT {
+            let sent = self.memory.now();
+            let witness = self.memory.witness(budget, &commit.replica, sent);
+            let call = encode_commit(&self.keys, budget, commit, &witness);
+            match self.run_on_host(turn, scripts::commit(), call).await {
+                Err(HostError::Script { code, .. }) if code == "LOST" => {
+                    self.recover(turn, budget, commit).await?;
+                }
+                Err(error) => return Err(of_budget(budget, error)),
+                Ok(reply) => {
+                    let (reply, told) = decode_commit(reply)?;
+                    self.memory.learn(budget, commit, &witness, told, sent);
+                    return Ok(reply);
+                }
+            }
+        }
+        let cause = "the store loses what it is told".to_owned();
+        Err(LedgerError::Unavailable { cause, retry_after: Duration::from_secs(1) })
+    }
+
     /// Tells the store what it no longer knows of a budget, and remembers how the budget goes on there.
-    async fn recover(&self, budget: &BudgetName, commit: &Commit) -> Result<(), LedgerError> {
+    async fn recover(&self, turn: Turn, budget: &BudgetName, commit: &Commit) -> Result<(), LedgerError> {
         let Some(told) = self.memory.told(budget) else { return Ok(()) };
         let witness = self.memory.witness(budget, &commit.replica, self.memory.now());
         let call = encode_recover(&self.keys, budget, &told, &witness, commit.jitter);
-        let reply = self.run(budget, scripts::recover(), call).await?;
-        let (incarnation, seq, now_ms) = decode_recover(reply)?;
+        let reply = self.run_on_host(turn, scripts::recover(), call).await;
+        let (incarnation, seq, now_ms) = decode_recover(reply.map_err(|error| of_budget(budget, error))?)?;
         tracing::warn!(%budget, "the store lost what it knew of the budget; it is being learned again");
         self.memory.adopt(budget, incarnation, seq, now_ms);
         Ok(())
+    }
+
+    /// Tells the store what is remembered of all budgets that were used of late, whenever its server is another one: who
+    /// granted what that does not know of may have nothing to ask, and others would be granted it again. Ends with the ledger.
+    pub async fn attest(ledger: Weak<Self>) {
+        let Some(mut moves) = ledger.upgrade().map(|ledger| ledger.host.moves()) else { return };
+        while let Some(()) = moves.next().await {
+            let Some(ledger) = ledger.upgrade() else { return };
+            let recent = stream::iter(ledger.memory.recent());
+            let telling = recent.for_each_concurrent(TOLD_AT_ONCE, async |(budget, commit)| {
+                // Whoever uses the budget next is told of an error.
+                if let Err(error) = ledger.commit_in(Turn::Ahead, &budget, &commit).await {
+                    tracing::debug!(%budget, %error, "the store was not told what is remembered");
+                }
+            });
+            telling.await;
+        }
     }
 
     /// The engine below.
@@ -77,12 +130,20 @@ impl<H: ScriptHost> ScriptLedger<H> {
         script: &'static Script,
         call: ScriptCall,
     ) -> Result<Reply, LedgerError> {
-        self.run_on_host(script, call).await.map_err(|error| of_budget(budget, error))
+        self.run_on_host(Turn::Usual, script, call).await.map_err(|error| of_budget(budget, error))
     }
 
-    async fn run_on_host(&self, script: &'static Script, call: ScriptCall) -> Result<Reply, HostError> {
+    async fn run_on_host(
+        &self,
+        turn: Turn,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> Result<Reply, HostError> {
         self.scripts_run.fetch_add(1, Ordering::Relaxed);
-        self.host.run(script, call).await
+        match turn {
+            Turn::Usual => self.host.run(script, call).await,
+            Turn::Ahead => self.host.run_ahead(script, call).await,
+        }
     }
 
     fn call(&self, budget: &BudgetName, parts: &[&str], args: &[&str]) -> ScriptCall {
@@ -128,26 +189,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         budget: &'a BudgetName,
         commit: &'a Commit,
     ) -> BoxFuture<'a, Result<CommitReply, LedgerError>> {
-        Box::pin(async move {
-            for _ in 0..LOSSES_A_COMMIT {
-                let sent = self.memory.now();
-                let witness = self.memory.witness(budget, &commit.replica, sent);
-                let call = encode_commit(&self.keys, budget, commit, &witness);
-                match self.run_on_host(scripts::commit(), call).await {
-                    Err(HostError::Script { code, .. }) if code == "LOST" => {
-                        self.recover(budget, commit).await?;
-                    }
-                    Err(error) => return Err(of_budget(budget, error)),
-                    Ok(reply) => {
-                        let (reply, told) = decode_commit(reply)?;
-                        self.memory.learn(budget, &witness, told, sent);
-                        return Ok(reply);
-                    }
-                }
-            }
-            let cause = "the store loses what it is told".to_owned();
-            Err(LedgerError::Unavailable { cause, retry_after: Duration::from_secs(1) })
-        })
+        Box::pin(self.commit_in(Turn::Usual, budget, commit))
     }
 
     fn put<'a>(&'a self, spec: &'a BudgetSpec) -> BoxFuture<'a, Result<Put, LedgerError>> {
@@ -178,7 +220,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         Box::pin(async move {
             let after = after.map_or("", BudgetName::as_str);
             let call = self.index("list", after, &most.to_string());
-            let reply = self.run_on_host(scripts::index(), call).await.map_err(unexpected)?;
+            let reply = self.run_on_host(Turn::Usual, scripts::index(), call).await.map_err(unexpected)?;
             let mut reader = Reader::new("list", reply)?;
             let mut names = Vec::with_capacity(reader.left());
             while reader.left() > 0 {

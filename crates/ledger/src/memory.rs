@@ -2,12 +2,13 @@
 //! the store that jumps ahead is not believed.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use bursar_quota::{BudgetName, Clock, ReplicaName};
+use bursar_quota::{BudgetName, Clock, Commit, ReplicaName};
 
 use crate::codec::{Remembered, Witness};
 
@@ -16,6 +17,13 @@ const BUDGETS_A_GENERATION: usize = 65_536;
 
 /// How far beyond this replica's own clock the store's may seem to be: a call may be under way for so long.
 const UNDER_WAY: Duration = Duration::from_secs(2);
+
+/// A budget that was committed to so long before the latest of all commits is not among those whose last writes a store may
+/// have lost: no server that is so far behind should be promoted.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// The most budgets that are told a store at once which may have lost them.
+const MAX_RECENT: usize = 1024;
 
 /// How far the two clocks may drift apart in a second: 200 microseconds.
 const DRIFT: u32 = 5_000;
@@ -29,6 +37,38 @@ struct Known {
     /// The most that it was ahead when a reply had come, and when that was.
     at_least_ms: i64,
     at_least_since: Duration,
+    /// The latest commit, and when its reply had come.
+    latest: Latest,
+    at: Duration,
+}
+
+/// What a commit said of its replica, and what another could say.
+#[derive(Debug, Clone, Copy)]
+struct Latest {
+    spec_version: u64,
+    waiting: u64,
+    jitter: f64,
+}
+
+impl Latest {
+    fn of(commit: &Commit) -> Self {
+        Self { spec_version: commit.spec_version, waiting: commit.waiting, jitter: commit.jitter }
+    }
+
+    /// The same from `replica`, which asks for nothing.
+    fn of_nothing(self, replica: &ReplicaName) -> Commit {
+        Commit {
+            replica: replica.clone(),
+            spec_version: self.spec_version,
+            waiting: self.waiting,
+            contenders: Vec::new(),
+            jitter: self.jitter,
+            settles: Vec::new(),
+            renews: Vec::new(),
+            acquires: Vec::new(),
+            looks: Vec::new(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -84,8 +124,27 @@ impl Memory {
         self.known().get(budget).map(|known| known.told.clone())
     }
 
-    /// Takes in what the reply to a call told that was made at `sent`, as `witness` said then.
-    pub(crate) fn learn(&self, budget: &BudgetName, witness: &Witness, told: Remembered, sent: Duration) {
+    /// Commits of nothing to what was committed to within [`RECENT`] of the latest commit, the latest first.
+    pub(crate) fn recent(&self) -> Vec<(BudgetName, Commit)> {
+        let Some(replica) = self.name.get() else { return Vec::new() };
+        let known = self.known();
+        let all = || known.young.iter().chain(&known.old);
+        let Some(latest) = all().map(|(_, known)| known.at).max() else { return Vec::new() };
+        let mut recent: Vec<_> = all().filter(|(_, known)| known.at + RECENT >= latest).collect();
+        recent.sort_by_key(|(name, known)| (Reverse(known.at), *name));
+        let recent = recent.into_iter().take(MAX_RECENT);
+        recent.map(|(name, known)| (name.clone(), known.latest.of_nothing(replica))).collect()
+    }
+
+    /// Takes in what the reply to `commit` told that was made at `sent`, as `witness` said then.
+    pub(crate) fn learn(
+        &self,
+        budget: &BudgetName,
+        commit: &Commit,
+        witness: &Witness,
+        told: Remembered,
+        sent: Duration,
+    ) {
         let mut generations = self.known();
         let (store, received) = (i64::try_from(told.now_ms).unwrap_or(i64::MAX), self.now());
         let (ahead_ms, at_least_ms) = (store.saturating_sub(ms(sent)), store.saturating_sub(ms(received)));
@@ -95,6 +154,7 @@ impl Memory {
                 if known.told.incarnation != witness.incarnation {
                     return;
                 }
+                (known.latest, known.at) = (Latest::of(commit), received);
                 if ahead_ms <= known.ahead_ms {
                     (known.ahead_ms, known.since) = (ahead_ms, sent);
                 }
@@ -107,7 +167,8 @@ impl Memory {
             }
             None => {
                 let (since, at_least_since) = (sent, received);
-                let known = Known { told, ahead_ms, since, at_least_ms, at_least_since };
+                let (latest, at) = (Latest::of(commit), received);
+                let known = Known { told, ahead_ms, since, at_least_ms, at_least_since, latest, at };
                 generations.put(budget.clone(), known);
             }
         }
@@ -154,6 +215,10 @@ mod tests {
         ReplicaName::new("r").unwrap()
     }
 
+    fn commit() -> Commit {
+        Latest { spec_version: 3, waiting: 5, jitter: 0.5 }.of_nothing(&replica())
+    }
+
     fn told(incarnation: &str, seq: u64, now_ms: u64) -> Remembered {
         Remembered { incarnation: incarnation.to_owned(), seq, now_ms, ..Remembered::default() }
     }
@@ -167,13 +232,13 @@ mod tests {
         let nothing = Witness { name: "r".to_owned(), ..Witness::default() };
         assert_eq!(memory.witness(&budget, &replica(), sent), nothing);
         let nobody = Witness::default();
-        memory.learn(&budget, &nobody, told("x", 7, 50_000), sent);
+        memory.learn(&budget, &commit(), &nobody, told("x", 7, 50_000), sent);
         let knows_x = memory.witness(&budget, &replica(), sent);
         assert_eq!((knows_x.incarnation.as_str(), knows_x.seq), ("x", 7));
-        memory.learn(&budget, &knows_x, told("x", 5, 49_000), sent);
+        memory.learn(&budget, &commit(), &knows_x, told("x", 5, 49_000), sent);
         assert_eq!(memory.witness(&budget, &replica(), sent).seq, 7);
         memory.adopt(&budget, "y".to_owned(), 8, 51_000);
-        memory.learn(&budget, &knows_x, told("x", 9, 50_500), sent);
+        memory.learn(&budget, &commit(), &knows_x, told("x", 9, 50_500), sent);
         let knows_y = memory.witness(&budget, &replica(), sent);
         assert_eq!((knows_y.incarnation.as_str(), knows_y.seq), ("y", 8));
         memory.forget(&budget);
@@ -185,22 +250,43 @@ mod tests {
         let clock = ManualClock::at(Duration::from_secs(10));
         let memory = Memory::new(Arc::new(clock.clone()));
         let budget = BudgetName::new("b").unwrap();
-        memory.learn(&budget, &Witness::default(), told("x", 1, 110_000), memory.now());
+        memory.learn(&budget, &commit(), &Witness::default(), told("x", 1, 110_000), memory.now());
         // A slow call does not widen it.
         let witness = memory.witness(&budget, &replica(), memory.now());
-        memory.learn(&budget, &witness, told("x", 2, 110_700), memory.now());
+        memory.learn(&budget, &commit(), &witness, told("x", 2, 110_700), memory.now());
         clock.advance(Duration::from_secs(50));
         assert_eq!(memory.witness(&budget, &replica(), memory.now()).latest_ms, Some(162_010));
         assert_eq!(memory.witness(&budget, &replica(), memory.now()).earliest_ms, Some(160_689));
     }
 
     #[test]
+    fn what_was_committed_to_of_late_is_named_the_latest_first_and_with_nothing_to_do() {
+        let clock = ManualClock::at(Duration::ZERO);
+        let memory = Memory::new(Arc::new(clock.clone()));
+        assert!(memory.recent().is_empty());
+        for name in ["old", "b", "c"] {
+            let budget = BudgetName::new(name).unwrap();
+            memory.witness(&budget, &replica(), memory.now());
+            memory.learn(&budget, &commit(), &Witness::default(), told("x", 1, 1), memory.now());
+            clock.advance(RECENT / 2 + Duration::from_millis(1));
+        }
+        // However long nothing was committed since.
+        clock.advance(Duration::from_secs(60));
+        let recent = memory.recent();
+        let names: Vec<_> = recent.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["c", "b"]);
+        assert_eq!(recent[0].1, commit());
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let memory = Memory::new(Arc::new(ManualClock::at(Duration::ZERO)));
+        memory.witness(&BudgetName::new("b").unwrap(), &replica(), memory.now());
         for i in 0..3 * BUDGETS_A_GENERATION {
             let budget = BudgetName::new(&format!("b{i}")).unwrap();
-            memory.learn(&budget, &Witness::default(), told("x", 1, 1), Duration::ZERO);
+            memory.learn(&budget, &commit(), &Witness::default(), told("x", 1, 1), Duration::ZERO);
         }
+        assert_eq!(memory.recent().len(), MAX_RECENT);
         let known = memory.known();
         assert!(known.young.len() + known.old.len() <= 2 * BUDGETS_A_GENERATION);
     }

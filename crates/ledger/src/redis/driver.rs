@@ -21,7 +21,7 @@ use redis::{Cmd, RedisResult, Value};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::coop::unconstrained,
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, sleep_until},
 };
 
 use crate::{HostError, Script, ScriptCall};
@@ -29,6 +29,7 @@ use crate::{HostError, Script, ScriptCall};
 use super::{
     failure::Verdict,
     jitter::Jitter,
+    moves::Moves,
     pool::{Checkout, Pool},
     reach::Reach,
     sentinels::{Address, Sentinels},
@@ -53,13 +54,20 @@ pub(super) enum Work {
 pub(super) struct Job {
     pub(super) work: Work,
     pub(super) answer: oneshot::Sender<Result<Value, HostError>>,
+    /// Whether it goes ahead of what waits because the server is another.
+    is_ahead: bool,
     tries: u32,
     with_source: bool,
 }
 
 impl Job {
     pub(super) fn new(work: Work, answer: oneshot::Sender<Result<Value, HostError>>) -> Self {
-        Self { work, answer, tries: 0, with_source: false }
+        Self { work, answer, is_ahead: false, tries: 0, with_source: false }
+    }
+
+    /// The same, ahead of what waits because the server is another.
+    pub(super) fn ahead(self) -> Self {
+        Self { is_ahead: true, ..self }
     }
 
     fn command(&self) -> Cmd {
@@ -90,12 +98,14 @@ enum Link {
 
 /// What became of a link that was waited for.
 enum Change {
-    Connected(Checkout),
+    Connected(Dialled),
     Failed(Verdict),
     Rested,
 }
 
-type Dialing = BoxFuture<'static, Result<Checkout, Verdict>>;
+/// A connection, and which server it leads to, where that is one and says so.
+type Dialled = (Checkout, Option<String>);
+type Dialing = BoxFuture<'static, Result<Dialled, Verdict>>;
 type Sent = (Job, u64, RedisResult<Value>);
 
 /// One driver. [`Self::run`] ends when nobody can call any more.
@@ -108,11 +118,19 @@ pub(super) struct Driver {
     sent: Arc<AtomicU64>,
     /// Where all drivers of the host say whether they reach it.
     reach: Arc<Reach>,
+    /// Where they say which server they are connected to.
+    moves: Arc<Moves>,
+    /// The server that it was connected to last.
+    server: Option<String>,
+    /// Until this is over only what goes ahead is sent.
+    hold: Option<Pin<Box<Sleep>>>,
     link: Link,
     /// A connection that will take the place of the one that is used.
     renewal: Option<Dialing>,
     /// The master whom the sentinels name, where there are any.
     found: Option<watch::Receiver<Option<Address>>>,
+    /// The one that they named last.
+    named: Option<Address>,
     /// Counts the connections, so that a call's failure on an old one does not end its successor.
     round: u64,
     /// Attempts to connect that failed in a row.
@@ -125,7 +143,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Counts in `sent` the commands that it sends, and says in `reach` whether it reaches the server.
+    /// Counts in `sent` the commands that it sends, says in `reach` whether it reaches the server, and in `moves` which.
     pub(super) fn new(
         pool: Pool,
         queue: mpsc::Receiver<Job>,
@@ -133,15 +151,20 @@ impl Driver {
         retries: u32,
         sent: Arc<AtomicU64>,
         reach: Arc<Reach>,
+        moves: Arc<Moves>,
     ) -> Self {
         Self {
             found: pool.sentinels().map(Sentinels::found),
+            named: None,
             pool,
             queue,
             jitter,
             retries,
             sent,
             reach,
+            moves,
+            server: None,
+            hold: None,
             link: Link::Down,
             renewal: None,
             round: 0,
@@ -163,7 +186,8 @@ impl Driver {
                 Some(job) = self.delayed.next(), if !self.delayed.is_empty() => self.waiting.push_back(job),
                 change = changed(&mut self.link) => self.changed(change),
                 Some(renewed) = renewed(&mut self.renewal) => self.renewed(renewed),
-                Some(master) = found(&mut self.found) => self.found(&master),
+                Some(master) = found(&mut self.found) => self.found(master),
+                () = over(&mut self.hold) => self.hold = None,
                 job = self.queue.recv(), if held < MAX_IN_FLIGHT => match job {
                     Some(job) => self.waiting.push_back(job),
                     None => return,
@@ -180,7 +204,11 @@ impl Driver {
         }
         match &self.link {
             Link::Up(checkout) => {
-                for job in self.waiting.drain(..) {
+                let mut goes = mem::take(&mut self.waiting);
+                if self.hold.is_some() {
+                    (goes, self.waiting) = goes.into_iter().partition(|job| job.is_ahead);
+                }
+                for job in goes.drain(..) {
                     let (mut wire, round) = (checkout.wire(), self.round);
                     self.sent.fetch_add(1, Ordering::Relaxed);
                     // Not interrupted by the scheduler's budget: a call that paused before it is written would be
@@ -190,19 +218,32 @@ impl Driver {
                         (job, round, answer)
                     })));
                 }
+                if self.waiting.is_empty() {
+                    // Its room is used again.
+                    self.waiting = goes;
+                }
             }
-            Link::Down => {
-                let (pool, reach) = (self.pool.clone(), Arc::clone(&self.reach));
-                self.link = Link::Dialing(Box::pin(async move { pool.get(reach.is_met()).await }));
-            }
+            Link::Down => self.link = self.dial(),
             Link::Dialing(_) | Link::Resting(_) => {}
         }
+    }
+
+    fn dial(&self) -> Link {
+        let (pool, reach) = (self.pool.clone(), Arc::clone(&self.reach));
+        Link::Dialing(Box::pin(async move {
+            let checkout = pool.get(reach.is_met()).await?;
+            let server = checkout.server().await;
+            Ok((checkout, server))
+        }))
     }
 
     fn changed(&mut self, change: Change) {
         self.link = match change {
             Change::Rested => Link::Down,
-            Change::Connected(checkout) => {
+            Change::Connected((checkout, server)) => {
+                let until = self.moves.met(self.server.as_deref(), server.as_deref());
+                self.hold = until.map(|until| Box::pin(sleep_until(until)));
+                self.server = server.or(self.server.take());
                 if self.failures > 0 {
                     tracing::info!(after = self.failures, "the store is reachable again");
                 }
@@ -279,13 +320,13 @@ impl Driver {
             let (pool, rest) = (self.pool.clone(), RENEWAL + self.jitter.come_back());
             self.renewal = Some(Box::pin(async move {
                 sleep(rest).await;
-                pool.get(true).await
+                Ok((pool.get(true).await?, None))
             }));
         }
     }
 
-    fn renewed(&mut self, renewed: Result<Checkout, Verdict>) {
-        if let (Ok(new), Link::Up(_)) = (renewed, &self.link)
+    fn renewed(&mut self, renewed: Result<Dialled, Verdict>) {
+        if let (Ok((new, _)), Link::Up(_)) = (renewed, &self.link)
             && let Link::Up(old) = mem::replace(&mut self.link, Link::Up(new))
         {
             self.round += 1;
@@ -295,12 +336,20 @@ impl Driver {
     }
 
     /// Leaves a master that is none any more. Calls under way there are answered.
-    fn found(&mut self, master: &Address) {
-        if let Link::Up(checkout) = &self.link
-            && checkout.master().is_some_and(|connected| connected != master)
-        {
-            self.hang_up("the sentinels name another master");
+    fn found(&mut self, master: Address) {
+        let is_news = self.named.as_ref().is_some_and(|named| *named != master);
+        match &self.link {
+            Link::Up(checkout) if checkout.master().is_none_or(|connected| *connected == master) => {}
+            Link::Up(_) => {
+                self.hang_up("the sentinels name another master");
+                self.link = self.dial();
+            }
+            // At once, though there may be nothing to send: what is remembered is to be told there. An attempt that is under
+            // way may be to reach the one before.
+            _ if is_news && self.server.is_some() => self.link = self.dial(),
+            _ => {}
         }
+        self.named = Some(master);
     }
 
     /// Ends the connection: the next call makes another one. Calls under way on it end by themselves, soon.
@@ -331,7 +380,7 @@ impl Driver {
 async fn changed(link: &mut Link) -> Change {
     match link {
         Link::Dialing(dialing) => match dialing.await {
-            Ok(checkout) => Change::Connected(checkout),
+            Ok(dialled) => Change::Connected(dialled),
             Err(verdict) => Change::Failed(verdict),
         },
         Link::Resting(rest) => {
@@ -343,10 +392,18 @@ async fn changed(link: &mut Link) -> Change {
 }
 
 /// Waits for a connection that is renewed.
-async fn renewed(renewal: &mut Option<Dialing>) -> Option<Result<Checkout, Verdict>> {
+async fn renewed(renewal: &mut Option<Dialing>) -> Option<Result<Dialled, Verdict>> {
     let renewed = renewal.as_mut()?.await;
     *renewal = None;
     Some(renewed)
+}
+
+/// Waits for the end of a hold.
+async fn over(hold: &mut Option<Pin<Box<Sleep>>>) {
+    match hold {
+        Some(hold) => hold.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for the next look at who is master.

@@ -1,5 +1,5 @@
-//! Whether the server may evict what it was told: looked at when it can first be asked, and each minute, for servers are
-//! configured anew and replaced.
+//! Whether the server may evict what it was told, and behind sentinels whether it may be told what its successor never
+//! hears: looked at when it can first be asked, and each minute, for servers are configured anew and replaced.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +29,8 @@ pub(super) struct Inspector {
     pub(super) driver: mpsc::Sender<Job>,
     pub(super) jitter: Arc<Jitter>,
     pub(super) into: watch::Sender<Eviction>,
+    /// Whether the master stops writes once its replicas have left it; only asked where sentinels may promote another.
+    pub(super) fenced: Option<watch::Sender<Option<bool>>>,
 }
 
 impl Inspector {
@@ -40,6 +42,12 @@ impl Inspector {
                 Some(seen) => {
                     failures = 0;
                     self.tell(seen);
+                    if let (Some(fenced), Some(seen)) = (&self.fenced, self.is_fenced().await)
+                        && fenced.send_replace(Some(seen)) != Some(seen)
+                        && !seen
+                    {
+                        tracing::warn!("{UNFENCED}");
+                    }
                     sleep(LOOK).await;
                 }
                 // It cannot be reached, which others say.
@@ -63,13 +71,17 @@ impl Inspector {
         self.into.send_replace(seen);
     }
 
-    async fn look(&self) -> Option<Eviction> {
-        // Said by more servers than answer CONFIG, which many providers forbid; of a cluster, by each master.
+    /// Said by more servers than answer CONFIG, which many providers forbid; of a cluster, by each master.
+    async fn info(&self, section: &str) -> Option<Result<Value, HostError>> {
         let mut command = redis::cmd("INFO");
-        command.arg("memory");
+        command.arg(section);
         let (answer, answered) = oneshot::channel();
         self.driver.send(Job::new(Work::Command(command), answer)).await.ok()?;
-        match answered.await.ok()? {
+        answered.await.ok()
+    }
+
+    async fn look(&self) -> Option<Eviction> {
+        match self.info("memory").await? {
             Ok(value) => Some(judge(&value)),
             Err(HostError::Script { code, message }) => {
                 Some(Eviction::Unseen { cause: format!("{code} {message}") })
@@ -79,6 +91,25 @@ impl Inspector {
             }
         }
     }
+
+    /// `None`: it does not say.
+    async fn is_fenced(&self) -> Option<bool> {
+        match self.info("replication").await?.ok()? {
+            Value::BulkString(text) => is_fenced(&String::from_utf8_lossy(&text)),
+            Value::VerbatimString { text, .. } => is_fenced(&text),
+            _ => None,
+        }
+    }
+}
+
+/// What a master says that goes on alone.
+const UNFENCED: &str = "the master takes writes when no replica follows it (min-replicas-to-write is 0): what it grants \
+                        while another is promoted, that one does not know of; set min-replicas-to-write to 1 at both";
+
+/// A server counts its good replicas where it demands some, and only there.
+fn is_fenced(info: &str) -> Option<bool> {
+    let is_master = info.lines().any(|line| line.trim() == "role:master");
+    is_master.then(|| info.lines().any(|line| line.starts_with("min_slaves_good_slaves:")))
 }
 
 /// What servers that answered so may do: the first policy that evicts, or none.
@@ -118,6 +149,13 @@ fn policy(info: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_master_that_demands_replicas_counts_them() {
+        assert_eq!(is_fenced("# Replication\r\nrole:master\r\nconnected_slaves:1\r\n"), Some(false));
+        assert_eq!(is_fenced("role:master\r\nmin_slaves_good_slaves:0\r\n"), Some(true));
+        assert_eq!(is_fenced("role:slave\r\n"), None);
+    }
 
     fn info(policy: &str) -> Value {
         let text = format!("# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:{policy}\r\nallocator_active:1\r\n");

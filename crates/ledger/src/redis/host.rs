@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 
 use crate::{HostError, Reply, Script, ScriptCall, ScriptHost};
 
@@ -34,6 +34,7 @@ use super::{
     eviction::{self, Inspector},
     install_crypto,
     jitter::Jitter,
+    moves::Moves,
     pool::Pool,
     reach::Reach,
     reply,
@@ -55,8 +56,10 @@ pub struct RedisHost {
     announcements: broadcast::Sender<Vec<u8>>,
     listening: watch::Receiver<bool>,
     eviction: watch::Receiver<Eviction>,
+    is_fenced: watch::Receiver<Option<bool>>,
     round_trips: Arc<AtomicU64>,
     reach: Arc<Reach>,
+    moves: Arc<Moves>,
     _tasks: JoinSet<()>,
 }
 
@@ -82,12 +85,13 @@ impl RedisHost {
         let jitter = Arc::new(Jitter::new(config.seed, config.retry_base, config.retry_max));
         let mut tasks = JoinSet::new();
         let round_trips = Arc::new(AtomicU64::new(0));
-        let reach = Arc::new(Reach::default());
+        let (reach, moves) = (Arc::new(Reach::default()), Arc::new(Moves::new()));
         let drivers: Vec<_> = (0..config.drivers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(config.queue);
                 let (pool, jitter, sent) = (pool.clone(), Arc::clone(&jitter), Arc::clone(&round_trips));
-                let driver = Driver::new(pool, queue, jitter, config.retries, sent, Arc::clone(&reach));
+                let (reach, moves) = (Arc::clone(&reach), Arc::clone(&moves));
+                let driver = Driver::new(pool, queue, jitter, config.retries, sent, reach, moves);
                 tasks.spawn(driver.run());
                 sender
             })
@@ -107,10 +111,12 @@ impl RedisHost {
             tasks.spawn(Lookout { target: Arc::clone(&target), jitter }.run());
         }
         let (seen, eviction) = watch::channel(Eviction::Unknown);
+        let (fenced, is_fenced) = watch::channel(None);
         if let Some(driver) = drivers.first() {
             let (least, most) = eviction::REST;
             let jitter = Arc::new(Jitter::new(config.seed.wrapping_add(2), least, most));
-            tasks.spawn(Inspector { driver: mpsc::Sender::clone(driver), jitter, into: seen }.run());
+            let fenced = target.sentinels().map(|_| fenced);
+            tasks.spawn(Inspector { driver: mpsc::Sender::clone(driver), jitter, into: seen, fenced }.run());
         }
         Ok(Self {
             place: target.place(),
@@ -121,8 +127,10 @@ impl RedisHost {
             announcements,
             listening,
             eviction,
+            is_fenced,
             round_trips,
             reach,
+            moves,
             _tasks: tasks,
         })
     }
@@ -137,11 +145,21 @@ impl RedisHost {
         self.eviction.clone()
     }
 
+    /// Whether the master behind sentinels stops writes once its replicas have left it (`min-replicas-to-write`), as last seen;
+    /// `None`: it was not seen, or there are no sentinels.
+    pub fn watch_fenced(&self) -> watch::Receiver<Option<bool>> {
+        self.is_fenced.clone()
+    }
+
     /// Hands work to the driver of `key` and waits, within the bound of a call.
     async fn call(&self, key: &[u8], work: Work) -> Result<Value, HostError> {
+        self.calls(key, work, |job| job).await
+    }
+
+    async fn calls(&self, key: &[u8], work: Work, how: fn(Job) -> Job) -> Result<Value, HostError> {
         let (answer, answered) = oneshot::channel();
         let driver = self.driver(key).ok_or_else(|| self.unavailable("there is no driver"))?;
-        driver.try_send(Job::new(work, answer)).map_err(|error| match error {
+        driver.try_send(how(Job::new(work, answer))).map_err(|error| match error {
             TrySendError::Full(_) => self.unavailable("more calls wait for the store than may"),
             TrySendError::Closed(_) => self.unavailable("shutting down"),
         })?;
@@ -179,6 +197,22 @@ impl ScriptHost for RedisHost {
             reply::from_value(self.call(&key, Work::Script(script, call)).await?)
         }
         .boxed()
+    }
+
+    fn run_ahead<'a>(
+        &'a self,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        async move {
+            let key = call.keys.first().cloned().unwrap_or_default();
+            reply::from_value(self.calls(&key, Work::Script(script, call), Job::ahead).await?)
+        }
+        .boxed()
+    }
+
+    fn moves(&self) -> BoxStream<()> {
+        WatchStream::from_changes(self.moves.watch()).map(|_| ()).boxed()
     }
 
     fn announcements(&self) -> BoxStream<Vec<u8>> {

@@ -15,6 +15,7 @@ mod eviction;
 mod failure;
 mod host;
 mod jitter;
+mod moves;
 mod pool;
 mod reach;
 mod reply;

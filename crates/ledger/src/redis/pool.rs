@@ -76,6 +76,24 @@ impl Checkout {
         }
     }
 
+    /// Which server it leads to, anew with each start of it, where it is one and says so.
+    pub(super) async fn server(&self) -> Option<String> {
+        let mut wire = match self {
+            Self::Standalone(_) | Self::Sentinel(_) => self.wire(),
+            // A cluster's has many, and one that somebody else dials is whatever that is.
+            Self::Cluster(_) | Self::Dialled(_) => return None,
+        };
+        let mut command = redis::cmd("INFO");
+        command.arg("server");
+        let said = match wire.send(&command).await {
+            Ok(Value::BulkString(text)) => run_id(&String::from_utf8_lossy(&text)),
+            Ok(Value::VerbatimString { text, .. }) => run_id(&text),
+            // It may be forbidden; where it failed otherwise the next call will as well.
+            _ => None,
+        };
+        said.or_else(|| self.master().map(|(host, port)| format!("{host}:{port}")))
+    }
+
     /// Closes it instead of handing it back.
     pub(super) fn discard(self) {
         match self {
@@ -85,6 +103,12 @@ impl Checkout {
             Self::Dialled(connection) => drop(Object::take(connection)),
         }
     }
+}
+
+/// What a server drew when it was started.
+fn run_id(info: &str) -> Option<String> {
+    let id = info.lines().find_map(|line| line.strip_prefix("run_id:"))?.trim();
+    (1..=64).contains(&id.len()).then(|| id.to_owned())
 }
 
 /// The pool of a topology.

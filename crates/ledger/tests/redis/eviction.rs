@@ -2,7 +2,7 @@
 
 use bursar_ledger::{
     RedisHost, ScriptHost as _,
-    testing::{RedisCluster, RedisServer},
+    testing::{RedisCluster, RedisSentinel, RedisServer},
 };
 use bursar_quota::Eviction;
 
@@ -54,4 +54,15 @@ async fn it_is_asked_as_soon_as_it_can_be_reached() {
     assert_eq!(host.eviction(), Eviction::Unknown);
     server.restart();
     assert_eq!(seen(&host).await, Eviction::May { policy: "allkeys-lfu".into() });
+}
+
+#[tokio::test]
+async fn behind_sentinels_it_is_seen_whether_a_master_goes_on_alone() {
+    let sentinel = RedisSentinel::start();
+    for demanded in ["0", "1"] {
+        sentinel.master().command(&["CONFIG", "SET", "min-replicas-to-write", demanded]);
+        let host = connect(sentinel.url());
+        let mut fenced = host.watch_fenced();
+        assert_eq!(*fenced.wait_for(Option::is_some).await.unwrap(), Some(demanded == "1"));
+    }
 }

@@ -8,6 +8,7 @@ mod certificates;
 mod eviction;
 mod failures;
 mod hints;
+mod moves;
 mod security;
 mod stub;
 mod topologies;

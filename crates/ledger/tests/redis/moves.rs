@@ -1,0 +1,137 @@
+//! A server that is another one, and does not know the last of what the one before was told.
+
+use std::{sync::Arc, time::Duration};
+
+use bursar_ledger::{
+    RedisConfig, RedisHost, ScriptLedger,
+    testing::{RedisSentinel, RedisServer},
+};
+use bursar_quota::{
+    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, LeaseId, Ledger, LedgerError, LimitKind,
+    LimitName, LimitSpec, ReplicaName, Requests, SystemClock, TenantName, Tier, UnitName,
+};
+
+use super::eventually;
+
+/// What the one limit holds.
+const CAPACITY: u64 = 10;
+
+/// A replica's ledger, which tells another server what it remembers.
+async fn replica(url: String) -> Arc<ScriptLedger<RedisHost>> {
+    let host = RedisHost::connect(RedisConfig { seed: 1, ..RedisConfig::at(url) }).unwrap();
+    let ledger = Arc::new(ScriptLedger::new(host, "bursar:", Arc::new(SystemClock::new())));
+    tokio::spawn(ScriptLedger::attest(Arc::downgrade(&ledger)));
+    ledger
+}
+
+fn budget() -> BudgetName {
+    BudgetName::new("moved").unwrap()
+}
+
+async fn declare(ledger: &ScriptLedger<RedisHost>) {
+    let kind = LimitKind::Window {
+        capacity: CAPACITY,
+        window: Duration::from_secs(3600),
+        aligned: false,
+        on_clock: false,
+    };
+    let limit = LimitSpec::new(LimitName::new("w").unwrap(), kind);
+    ledger.put(&BudgetSpec::new(budget(), vec![limit])).await.unwrap();
+}
+
+/// Asks for so many permits, as the `turn`th commit of replica `name`.
+async fn acquire(
+    ledger: &ScriptLedger<RedisHost>,
+    name: &str,
+    turn: u128,
+    count: u16,
+) -> Result<u16, LedgerError> {
+    let group = AcquireGroup {
+        lease: LeaseId::new(&ClassName::default_class(), turn << 40),
+        requests: Requests::None,
+        class: ClassName::default_class(),
+        tenant: TenantName::default_tenant(),
+        tier: Tier::Standard,
+        costs: vec![1],
+        units: vec![(UnitName::requests(), 1)],
+        count,
+        ttl_ms: 60_000,
+    };
+    let commit = Commit {
+        replica: ReplicaName::new(name).unwrap(),
+        spec_version: 1,
+        waiting: 0,
+        contenders: Vec::new(),
+        jitter: 0.5,
+        settles: Vec::new(),
+        renews: Vec::new(),
+        acquires: vec![group],
+        looks: Vec::new(),
+    };
+    Ok(ledger.commit(&budget(), &commit).await?.decisions[0].granted)
+}
+
+/// Asks until the store answers, and says how many were granted then.
+async fn granted_next(ledger: &ScriptLedger<RedisHost>, name: &str, turn: u128, count: u16) -> u16 {
+    for attempt in 0..20 {
+        match acquire(ledger, name, turn + attempt, count).await {
+            Ok(granted) => return granted,
+            Err(LedgerError::Unavailable { retry_after, .. }) => tokio::time::sleep(retry_after).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the store does not come back")
+}
+
+/// Waits until the second server knows all that the first was told.
+async fn replicated(sentinel: &RedisSentinel) {
+    let [master, replica] = sentinel.servers();
+    eventually("replication", || async { replica.replication_offset() == master.replication_offset() }).await;
+}
+
+#[tokio::test]
+async fn who_lost_nothing_is_granted_nothing_on_a_short_account_though_who_lost_asks_for_nothing() {
+    let mut sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
+    let (knows, lost) = (replica(sentinel.url()).await, replica(sentinel.url()).await);
+    declare(&knows).await;
+    assert_eq!(acquire(&knows, "knows", 1, 1).await, Ok(1));
+    assert_eq!(acquire(&lost, "lost", 2, 1).await, Ok(1));
+    replicated(&sentinel).await;
+    // With a password that its master does not know it cannot come back.
+    sentinel.servers()[1].command(&["CONFIG", "SET", "masterauth", "wrong"]);
+    sentinel.servers()[0].command(&["CLIENT", "KILL", "TYPE", "replica"]);
+    assert_eq!(acquire(&lost, "lost", 3, 8).await, Ok(8));
+    sentinel.servers_mut()[0].kill();
+    eventually("another master", || async { sentinel.servers()[1].is_master() }).await;
+    // All ten were granted, of which the new master knows two.
+    assert_eq!(granted_next(&knows, "knows", 10, 5).await, 0);
+}
+
+#[tokio::test]
+async fn at_a_planned_failover_that_loses_nothing_grants_go_on_after_all_have_moved() {
+    let sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
+    let (one, other) = (replica(sentinel.url()).await, replica(sentinel.url()).await);
+    declare(&one).await;
+    assert_eq!(acquire(&one, "one", 1, 2).await, Ok(2));
+    assert_eq!(acquire(&other, "other", 2, 2).await, Ok(2));
+    replicated(&sentinel).await;
+    sentinel.fail_over();
+    assert_eq!(granted_next(&one, "one", 10, 4).await, 4);
+    assert_eq!(granted_next(&other, "other", 40, 4).await, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_restarted_from_an_old_dump_is_told_before_it_grants() {
+    let mut server = RedisServer::start();
+    let (knows, lost) = (replica(server.url()).await, replica(server.url()).await);
+    declare(&knows).await;
+    assert_eq!(acquire(&knows, "knows", 1, 1).await, Ok(1));
+    server.save();
+    assert_eq!(acquire(&lost, "lost", 2, 9).await, Ok(9));
+    server.restart();
+    // Both ask at once; whoever is first, nothing is granted before both have told.
+    let (first, second) = tokio::join!(granted_next(&knows, "knows", 10, 5), async {
+        acquire(&lost, "lost", 40, 5).await.unwrap_or(0)
+    },);
+    assert_eq!((first, second), (0, 0));
+}
