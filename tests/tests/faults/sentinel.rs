@@ -62,19 +62,45 @@ async fn a_replica_that_missed_the_last_writes_becomes_master() {
     assert_eq!(report.failed, 0, "{report}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_master_is_cut_off_from_its_replica_and_the_sentinels_but_not_from_ours() {
+/// Cuts the master off from its replica and the sentinels, and from nobody else, until the other one is master.
+async fn split(fenced: &str, fault: &str) {
     let sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
-    // Or it grants, until it is left, what the other one does not hear of.
-    sentinel.servers()[0].command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    sentinel.servers()[0].command(&["CONFIG", "SET", "min-replicas-to-write", fenced]);
     let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
     go_on(&world, 300).await;
     let began = world.now();
     sentinel.split();
     promoted(&sentinel).await;
-    let fault = (began, world.now());
+    let span = (began, world.now());
     // Its last writes may not have left it.
-    let report = judged(world, "split, min-replicas-to-write, Sentinel", fault, FORGOT).await;
+    let report = judged(world, fault, span, FORGOT).await;
     assert!(sentinel.servers()[0].is_master(), "it was told, and this shows nothing");
+    assert_eq!(report.failed, 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_is_cut_off_from_its_replica_and_the_sentinels_but_not_from_ours() {
+    split("1", "split, min-replicas-to-write, Sentinel").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_where_it_goes_on_granting_what_the_other_one_does_not_hear_of() {
+    split("0", "split, Sentinel").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_change_as_planned() {
+    let sentinel = RedisSentinel::start_with(3);
+    let world = World::start(&thrice(&sentinel.url()), Setup::default()).await;
+    go_on(&world, 300).await;
+    let began = world.now();
+    for _ in 0..3 {
+        sentinel.fail_over();
+        go_on(&world, 200).await;
+    }
+    sentinel.fail_over();
+    let span = (began, world.now());
+    // The sentinels do not wait until the other one has all.
+    let report = judged(world, "four planned failovers, Sentinel", span, FORGOT).await;
     assert_eq!(report.failed, 0, "{report}");
 }
