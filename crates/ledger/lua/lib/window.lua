@@ -141,7 +141,7 @@ function window.forget(state, limit)
   slots.let_go(state, limit, limit.closing_held)
   limit.closing, limit.closing_held, limit.cap = 0, nil, nil
   limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
-  limit.end_early, limit.end_late, limit.lost_read = nil, nil, nil
+  limit.end_early, limit.end_late, limit.end_seen, limit.lost_read = nil, nil, nil, nil
 end
 
 function window.grant(state, limit, cost, send_by, parties)
