@@ -22,8 +22,8 @@ const UNDER_WAY: Duration = Duration::from_secs(2);
 /// have lost: no server that is so far behind should be promoted.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// The most budgets that are told a store at once which may have lost them.
-const MAX_RECENT: usize = 1024;
+/// The most budgets that are told a store at once which may have lost them: of three replicas, what it does in half a second.
+const MAX_RECENT: usize = 512;
 
 /// How far the two clocks may drift apart in a second: 200 microseconds.
 const DRIFT: u32 = 5_000;

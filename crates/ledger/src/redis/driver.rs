@@ -39,6 +39,10 @@ use super::{
 /// After so many failures without a success between them even a connection that mends itself is replaced.
 const MAX_STRIKES: u32 = 16;
 
+/// How many calls are taken from the queue while they wait at another server: behind them is what goes ahead. As many as a
+/// queue holds by default.
+const MAX_HELD: usize = 4096;
+
 /// The least rest before a cluster's connection is renewed, for one that sees its masters anew.
 const RENEWAL: Duration = Duration::from_millis(500);
 
@@ -180,7 +184,8 @@ impl Driver {
     pub(super) async fn run(mut self) {
         loop {
             self.advance();
-            let held = self.waiting.len() + self.in_flight.len() + self.delayed.len();
+            let taken = self.waiting.len() + self.in_flight.len() + self.delayed.len();
+            let most = if self.hold.is_some() { MAX_HELD } else { MAX_IN_FLIGHT };
             tokio::select! {
                 Some(sent) = self.in_flight.next(), if !self.in_flight.is_empty() => self.sent(sent),
                 Some(job) = self.delayed.next(), if !self.delayed.is_empty() => self.waiting.push_back(job),
@@ -188,7 +193,7 @@ impl Driver {
                 Some(renewed) = renewed(&mut self.renewal) => self.renewed(renewed),
                 Some(master) = found(&mut self.found) => self.found(master),
                 () = over(&mut self.hold) => self.hold = None,
-                job = self.queue.recv(), if held < MAX_IN_FLIGHT => match job {
+                job = self.queue.recv(), if taken < most => match job {
                     Some(job) => self.waiting.push_back(job),
                     None => return,
                 },
@@ -207,6 +212,12 @@ impl Driver {
                 let mut goes = mem::take(&mut self.waiting);
                 if self.hold.is_some() {
                     (goes, self.waiting) = goes.into_iter().partition(|job| job.is_ahead);
+                }
+                let room = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
+                if goes.len() > room {
+                    let mut rest = goes.split_off(room);
+                    rest.append(&mut self.waiting);
+                    self.waiting = rest;
                 }
                 for job in goes.drain(..) {
                     let (mut wire, round) = (checkout.wire(), self.round);

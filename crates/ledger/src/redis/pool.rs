@@ -85,13 +85,16 @@ impl Checkout {
         };
         let mut command = redis::cmd("INFO");
         command.arg("server");
-        let said = match wire.send(&command).await {
+        match wire.send(&command).await {
             Ok(Value::BulkString(text)) => run_id(&String::from_utf8_lossy(&text)),
             Ok(Value::VerbatimString { text, .. }) => run_id(&text),
-            // It may be forbidden; where it failed otherwise the next call will as well.
+            // Where it is forbidden sentinels' word is what there is.
+            Err(error) if error.code() == Some("NOPERM") => {
+                self.master().map(|(host, port)| format!("{host}:{port}"))
+            }
+            // The connection may be of no use, which the next call finds.
             _ => None,
-        };
-        said.or_else(|| self.master().map(|(host, port)| format!("{host}:{port}")))
+        }
     }
 
     /// Closes it instead of handing it back.
