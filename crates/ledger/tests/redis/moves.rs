@@ -18,7 +18,7 @@ const CAPACITY: u64 = 10;
 
 /// A replica's ledger, which tells another server what it remembers.
 async fn replica(url: String) -> Arc<ScriptLedger<RedisHost>> {
-    let host = RedisHost::connect(RedisConfig { seed: 1, ..RedisConfig::at(url) }).unwrap();
+    let host = RedisHost::connect(RedisConfig { seed: 1, drivers: 1, ..RedisConfig::at(url) }).unwrap();
     let ledger = Arc::new(ScriptLedger::new(host, "bursar:", Arc::new(SystemClock::new())));
     tokio::spawn(ScriptLedger::attest(Arc::downgrade(&ledger)));
     ledger
@@ -91,6 +91,16 @@ async fn replicated(sentinel: &RedisSentinel) {
 
 #[tokio::test]
 async fn who_lost_nothing_is_granted_nothing_on_a_short_account_though_who_lost_asks_for_nothing() {
+    a_stale_replica_is_promoted(0).await;
+}
+
+#[tokio::test]
+async fn what_is_remembered_goes_ahead_of_more_calls_than_may_be_under_way() {
+    a_stale_replica_is_promoted(600).await;
+}
+
+/// Where whose writes are lost has so many other calls that wait.
+async fn a_stale_replica_is_promoted(waiting: usize) {
     let mut sentinel = RedisSentinel::start_as(&RedisServer::setup().user("bursar", "hunter2"), 3);
     let (knows, lost) = (replica(sentinel.url()).await, replica(sentinel.url()).await);
     declare(&knows).await;
@@ -101,6 +111,16 @@ async fn who_lost_nothing_is_granted_nothing_on_a_short_account_though_who_lost_
     sentinel.servers()[1].command(&["CONFIG", "SET", "masterauth", "wrong"]);
     sentinel.servers()[0].command(&["CLIENT", "KILL", "TYPE", "replica"]);
     assert_eq!(acquire(&lost, "lost", 3, 8).await, Ok(8));
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..waiting {
+        let lost = Arc::clone(&lost);
+        others.spawn(async move {
+            loop {
+                let _ = lost.ready().await;
+                tokio::task::yield_now().await;
+            }
+        });
+    }
     sentinel.servers_mut()[0].kill();
     eventually("another master", || async { sentinel.servers()[1].is_master() }).await;
     // All ten were granted, of which the new master knows two.
