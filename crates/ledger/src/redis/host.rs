@@ -152,11 +152,7 @@ impl RedisHost {
     }
 
     /// Hands work to the driver of `key` and waits, within the bound of a call.
-    async fn call(&self, key: &[u8], work: Work) -> Result<Value, HostError> {
-        self.calls(key, work, |job| job).await
-    }
-
-    async fn calls(&self, key: &[u8], work: Work, how: fn(Job) -> Job) -> Result<Value, HostError> {
+    async fn call(&self, key: &[u8], work: Work, how: fn(Job) -> Job) -> Result<Value, HostError> {
         let (answer, answered) = oneshot::channel();
         let driver = self.driver(key).ok_or_else(|| self.unavailable("there is no driver"))?;
         driver.try_send(how(Job::new(work, answer))).map_err(|error| match error {
@@ -172,6 +168,16 @@ impl RedisHost {
                 None => "no answer in time".to_owned(),
             })),
         }
+    }
+
+    async fn script(
+        &self,
+        script: &'static Script,
+        call: ScriptCall,
+        how: fn(Job) -> Job,
+    ) -> Result<Reply, HostError> {
+        let key = call.keys.first().cloned().unwrap_or_default();
+        reply::from_value(self.call(&key, Work::Script(script, call), how).await?)
     }
 
     /// One budget's calls share their first key, so they share a driver and keep their order.
@@ -192,11 +198,7 @@ impl ScriptHost for RedisHost {
         script: &'static Script,
         call: ScriptCall,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
-        async move {
-            let key = call.keys.first().cloned().unwrap_or_default();
-            reply::from_value(self.call(&key, Work::Script(script, call)).await?)
-        }
-        .boxed()
+        self.script(script, call, |job| job).boxed()
     }
 
     fn run_ahead<'a>(
@@ -204,11 +206,7 @@ impl ScriptHost for RedisHost {
         script: &'static Script,
         call: ScriptCall,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
-        async move {
-            let key = call.keys.first().cloned().unwrap_or_default();
-            reply::from_value(self.calls(&key, Work::Script(script, call), Job::ahead).await?)
-        }
-        .boxed()
+        self.script(script, call, Job::ahead).boxed()
     }
 
     fn moves(&self) -> BoxStream<()> {
@@ -225,7 +223,7 @@ impl ScriptHost for RedisHost {
             let key = format!("{}ready", self.prefix);
             let mut write = redis::cmd("SET");
             write.arg(&key).arg("1").arg("PX").arg(READY_KEY_MS);
-            match self.call(key.as_bytes(), Work::Command(write)).await {
+            match self.call(key.as_bytes(), Work::Command(write), |job| job).await {
                 Ok(_) => Ok(()),
                 // To somebody who asks whether the store is ready an error of any kind says that it is not.
                 Err(HostError::Script { code, message }) => {

@@ -9,7 +9,7 @@ use bursar_quota::{
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
-    words::{aligned, bucket, limit, rate, read, says, slots, until},
+    words::{aligned, bucket, limit, rate, read, says, slots},
 };
 
 /// A bench whose replica remembers what it is told.
@@ -396,28 +396,6 @@ fn lost_with_two_paid(limit: LimitSpec) -> Bench {
     bench.come_back(Some(&older), &spec);
     bench.commit(Vec::new(), Vec::new());
     bench
-}
-
-#[test]
-fn an_end_that_a_sliding_limit_followed_before_a_loss_is_followed_no_more() {
-    let spec = budget(vec![minute(10)]);
-    let mut bench = Bench::unproven(&spec);
-    bench.remembers = true;
-    for remaining in [9, 8] {
-        let lease = bench.take(1);
-        let reading = until(&bench, remaining, 30_000);
-        bench.settled(read(lease, reading));
-    }
-    let older = bench.copy();
-    bench.take(1);
-    bench.come_back(Some(&older), &spec);
-    for after in [0, 5_001, 30_002] {
-        bench.now = START + after;
-        let refusal = bench.try_take(1).1.refusal.unwrap();
-        assert_eq!(refusal.retry_after, Some(Duration::from_millis(65_001 - after)), "at {after}");
-    }
-    bench.now = START + 65_001;
-    assert_eq!(bench.try_take(11).1.granted, 10);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bursar_quota::{CountedAt, LimitSpec};
 
 use crate::{
-    bench::{Bench, budget, minute},
-    words::slots,
+    bench::{Bench, START, budget, minute},
+    words::{read, slots, until},
 };
 
 #[test]
@@ -60,4 +60,26 @@ fn a_permit_of_another_replica_weighs_a_window_after_its_deadline() {
     bench.now += 130_000;
     (bench.witness, bench.told) = second;
     assert_eq!(bench.try_take(10).1.granted, 0, "it weighs until 160 s");
+}
+
+#[test]
+fn an_end_that_a_sliding_limit_followed_before_a_loss_is_followed_no_more() {
+    let spec = budget(vec![minute(10)]);
+    let mut bench = Bench::unproven(&spec);
+    bench.remembers = true;
+    for remaining in [9, 8] {
+        let lease = bench.take(1);
+        let reading = until(&bench, remaining, 30_000);
+        bench.settled(read(lease, reading));
+    }
+    let older = bench.copy();
+    bench.take(1);
+    bench.come_back(Some(&older), &spec);
+    for after in [0, 5_001, 30_002] {
+        bench.now = START + after;
+        let refusal = bench.try_take(1).1.refusal.unwrap();
+        assert_eq!(refusal.retry_after, Some(Duration::from_millis(65_001 - after)), "at {after}");
+    }
+    bench.now = START + 65_001;
+    assert_eq!(bench.try_take(11).1.granted, 10);
 }
