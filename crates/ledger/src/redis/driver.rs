@@ -1,8 +1,9 @@
 //! Store drivers: each keeps one connection and pipelines the calls of many lanes through it.
 //!
 //! A driver is one task. Calls reach it through a bounded queue, leave it on its connection in the order in which they
-//! came, and are answered as the server answers. It connects when there is something to send, rests after a failed
-//! attempt, and tries again what failed for a reason that passes. It never decides: only the scripts do.
+//! came, and are answered as the server answers. It connects when there is something to send, and again whenever it lost a
+//! server, rests after a failed attempt, and tries again what failed for a reason that passes. It never decides: only the
+//! scripts do.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +30,7 @@ use crate::{HostError, Script, ScriptCall};
 use super::{
     failure::Verdict,
     jitter::Jitter,
-    moves::Moves,
+    moves::{Moves, RETURN, Server},
     pool::{Checkout, Pool},
     reach::Reach,
     sentinels::{Address, Sentinels},
@@ -108,7 +109,7 @@ enum Change {
 }
 
 /// A connection, and which server it leads to, where that is one and says so.
-type Dialled = (Checkout, Option<String>);
+type Dialled = (Checkout, Option<Server>);
 type Dialing = BoxFuture<'static, Result<Dialled, Verdict>>;
 type Sent = (Job, u64, RedisResult<Value>);
 
@@ -125,7 +126,9 @@ pub(super) struct Driver {
     /// Where they say which server they are connected to.
     moves: Arc<Moves>,
     /// The server that it was connected to last.
-    server: Option<String>,
+    server: Option<Server>,
+    /// Whether announcements are heard: where they end, so may have the server.
+    listening: watch::Receiver<bool>,
     /// Until this is over only what goes ahead is sent.
     hold: Option<Pin<Box<Sleep>>>,
     link: Link,
@@ -147,7 +150,8 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Counts in `sent` the commands that it sends, says in `reach` whether it reaches the server, and in `moves` which.
+    /// Counts in `sent` the commands that it sends, says in `reach` whether it reaches the server, and in `moves` which;
+    /// `listening` tells whether announcements are heard from it.
     pub(super) fn new(
         pool: Pool,
         queue: mpsc::Receiver<Job>,
@@ -156,6 +160,7 @@ impl Driver {
         sent: Arc<AtomicU64>,
         reach: Arc<Reach>,
         moves: Arc<Moves>,
+        listening: watch::Receiver<bool>,
     ) -> Self {
         Self {
             found: pool.sentinels().map(Sentinels::found),
@@ -168,6 +173,7 @@ impl Driver {
             reach,
             moves,
             server: None,
+            listening,
             hold: None,
             link: Link::Down,
             renewal: None,
@@ -192,6 +198,7 @@ impl Driver {
                 change = changed(&mut self.link) => self.changed(change),
                 Some(renewed) = renewed(&mut self.renewal) => self.renewed(renewed),
                 Some(master) = found(&mut self.found) => self.found(master),
+                () = silence(&mut self.listening) => self.silenced(),
                 () = over(&mut self.hold) => self.hold = None,
                 job = self.queue.recv(), if taken < most => match job {
                     Some(job) => self.waiting.push_back(job),
@@ -201,14 +208,11 @@ impl Driver {
         }
     }
 
-    /// Sends what waits, or begins to connect for it.
+    /// Sends what waits, or begins to connect: for it, or because the server that was lost may come back as another.
     fn advance(&mut self) {
         self.waiting.retain(|job| !job.answer.is_closed());
-        if self.waiting.is_empty() {
-            return;
-        }
         match &self.link {
-            Link::Up(checkout) => {
+            Link::Up(checkout) if !self.waiting.is_empty() => {
                 let mut goes = mem::take(&mut self.waiting);
                 if self.hold.is_some() {
                     (goes, self.waiting) = goes.into_iter().partition(|job| job.is_ahead);
@@ -234,8 +238,8 @@ impl Driver {
                     self.waiting = goes;
                 }
             }
-            Link::Down => self.link = self.dial(),
-            Link::Dialing(_) | Link::Resting(_) => {}
+            Link::Down if !self.waiting.is_empty() || self.server.is_some() => self.link = self.dial(),
+            Link::Down | Link::Up(_) | Link::Dialing(_) | Link::Resting(_) => {}
         }
     }
 
@@ -243,7 +247,7 @@ impl Driver {
         let (pool, reach) = (self.pool.clone(), Arc::clone(&self.reach));
         Link::Dialing(Box::pin(async move {
             let checkout = pool.get(reach.is_met()).await?;
-            let server = checkout.server().await;
+            let server = checkout.server().await?;
             Ok((checkout, server))
         }))
     }
@@ -252,7 +256,7 @@ impl Driver {
         self.link = match change {
             Change::Rested => Link::Down,
             Change::Connected((checkout, server)) => {
-                let until = self.moves.met(self.server.as_deref(), server.as_deref());
+                let until = self.moves.met(self.server.as_ref(), server.as_ref());
                 self.hold = until.map(|until| Box::pin(sleep_until(until)));
                 self.server = server.or(self.server.take());
                 if self.failures > 0 {
@@ -276,7 +280,9 @@ impl Driver {
                         self.waiting.push_back(job);
                     }
                 }
-                Link::Resting(Box::pin(sleep(self.jitter.backoff(self.failures))))
+                let rest = self.jitter.backoff(self.failures);
+                let is_lost = self.server.is_some();
+                Link::Resting(Box::pin(sleep(if is_lost { rest.min(RETURN) } else { rest })))
             }
         };
     }
@@ -363,6 +369,16 @@ impl Driver {
         self.named = Some(master);
     }
 
+    /// Looks at once whether the server is still there, and the same: what it was told it may have lost, and who has nothing
+    /// to ask would not notice.
+    fn silenced(&mut self) {
+        if let Link::Up(checkout) = &self.link
+            && !checkout.mends_itself()
+        {
+            self.hang_up("announcements from the server have ended");
+        }
+    }
+
     /// Ends the connection: the next call makes another one. Calls under way on it end by themselves, soon.
     fn hang_up(&mut self, cause: &str) {
         if let Link::Up(checkout) = &self.link
@@ -415,6 +431,16 @@ async fn over(hold: &mut Option<Pin<Box<Sleep>>>) {
         Some(hold) => hold.await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until announcements that were heard are not any more.
+async fn silence(listening: &mut watch::Receiver<bool>) {
+    while listening.changed().await.is_ok() {
+        if !*listening.borrow_and_update() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Waits for the next look at who is master.

@@ -86,18 +86,19 @@ impl RedisHost {
         let mut tasks = JoinSet::new();
         let round_trips = Arc::new(AtomicU64::new(0));
         let (reach, moves) = (Arc::new(Reach::default()), Arc::new(Moves::new()));
+        let (heard, listening) = watch::channel(false);
         let drivers: Vec<_> = (0..config.drivers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(config.queue);
                 let (pool, jitter, sent) = (pool.clone(), Arc::clone(&jitter), Arc::clone(&round_trips));
                 let (reach, moves) = (Arc::clone(&reach), Arc::clone(&moves));
-                let driver = Driver::new(pool, queue, jitter, config.retries, sent, reach, moves);
+                let listening = listening.clone();
+                let driver = Driver::new(pool, queue, jitter, config.retries, sent, reach, moves, listening);
                 tasks.spawn(driver.run());
                 sender
             })
             .collect();
         let (announcements, _) = broadcast::channel(MAX_BEHIND);
-        let (heard, listening) = watch::channel(false);
         let listener = Listener {
             channel: config.announce_channel(),
             jitter: Jitter::new(config.seed.wrapping_add(1), REST.0, REST.1),

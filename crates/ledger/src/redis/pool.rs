@@ -19,6 +19,7 @@ use super::{
     certificate,
     dial::Dial,
     failure::Verdict,
+    moves::Server,
     sentinels::{self, Address, Sentinels},
     target::Target,
     url::Topology,
@@ -76,25 +77,32 @@ impl Checkout {
         }
     }
 
-    /// Which server it leads to, anew with each start of it, where it is one and says so.
-    pub(super) async fn server(&self) -> Option<String> {
+    /// Which server it leads to, where it is one and it could be asked. Fails if that answers nothing else yet, as while it
+    /// loads what it wrote down.
+    pub(super) async fn server(&self) -> Result<Option<Server>, Verdict> {
         let mut wire = match self {
             Self::Standalone(_) | Self::Sentinel(_) => self.wire(),
             // A cluster's has many, and one that somebody else dials is whatever that is.
-            Self::Cluster(_) | Self::Dialled(_) => return None,
+            Self::Cluster(_) | Self::Dialled(_) => return Ok(None),
         };
+        if let Err(error) = wire.send(&redis::cmd("PING")).await
+            && let later @ Verdict::Later(_) = Verdict::of(&error)
+        {
+            return Err(later);
+        }
         let mut command = redis::cmd("INFO");
         command.arg("server");
-        match wire.send(&command).await {
+        Ok(match wire.send(&command).await {
             Ok(Value::BulkString(text)) => run_id(&String::from_utf8_lossy(&text)),
             Ok(Value::VerbatimString { text, .. }) => run_id(&text),
             // Where it is forbidden sentinels' word is what there is.
-            Err(error) if error.code() == Some("NOPERM") => {
-                self.master().map(|(host, port)| format!("{host}:{port}"))
-            }
+            Err(error) if error.code() == Some("NOPERM") => Some(match self.master() {
+                Some((host, port)) => Server::Named(format!("{host}:{port}")),
+                None => Server::Unsaid,
+            }),
             // The connection may be of no use, which the next call finds.
             _ => None,
-        }
+        })
     }
 
     /// Closes it instead of handing it back.
@@ -109,9 +117,9 @@ impl Checkout {
 }
 
 /// What a server drew when it was started.
-fn run_id(info: &str) -> Option<String> {
+fn run_id(info: &str) -> Option<Server> {
     let id = info.lines().find_map(|line| line.strip_prefix("run_id:"))?.trim();
-    (1..=64).contains(&id.len()).then(|| id.to_owned())
+    (1..=64).contains(&id.len()).then(|| Server::Named(id.to_owned()))
 }
 
 /// The pool of a topology.

@@ -143,15 +143,58 @@ async fn at_a_planned_failover_that_loses_nothing_grants_go_on_after_all_have_mo
 #[tokio::test]
 async fn a_server_that_is_restarted_from_an_old_dump_is_told_before_it_grants() {
     let mut server = RedisServer::start();
-    let (knows, lost) = (replica(server.url()).await, replica(server.url()).await);
-    declare(&knows).await;
-    assert_eq!(acquire(&knows, "knows", 1, 1).await, Ok(1));
-    server.save();
-    assert_eq!(acquire(&lost, "lost", 2, 9).await, Ok(9));
+    let (knows, lost) = replicas_of_an_old_dump(&server, &server.url()).await;
     server.restart();
     // Both ask at once; whoever is first, nothing is granted before both have told.
     let (first, second) = tokio::join!(granted_next(&knows, "knows", 10, 5), async {
         acquire(&lost, "lost", 40, 5).await.unwrap_or(0)
     },);
     assert_eq!((first, second), (0, 0));
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_ask_tells_a_server_that_is_restarted_from_an_old_dump() {
+    let mut server = RedisServer::start();
+    let (knows, _lost) = replicas_of_an_old_dump(&server, &server.url()).await;
+    server.restart();
+    assert_eq!(granted_next(&knows, "knows", 10, 5).await, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_may_not_be_asked_who_it_is_is_told_when_it_is_back() {
+    let mut server = RedisServer::setup().args("--user few on >hunter2 ~* &* +@all -info").start();
+    let url = format!("redis://few:hunter2@127.0.0.1:{}", server.port());
+    let (knows, _lost) = replicas_of_an_old_dump(&server, &url).await;
+    server.restart();
+    assert_eq!(granted_next(&knows, "knows", 10, 5).await, 0);
+}
+
+#[tokio::test]
+async fn a_server_is_told_once_it_has_loaded_its_dump() {
+    let mut server = RedisServer::setup().args("--loading-process-events-interval-bytes 1024").start();
+    let keys: Vec<_> =
+        (0..3000).map(|n| format!("other:{n}")).flat_map(|key| [key, "x".repeat(64)]).collect();
+    let words: Vec<_> = ["MSET"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+    server.command(&words);
+    let (knows, _lost) = replicas_of_an_old_dump(&server, &server.url()).await;
+    // Longer than calls wait at another server.
+    server.restart_slowly();
+    assert_eq!(granted_next(&knows, "knows", 10, 5).await, 0);
+}
+
+/// All ten are granted, of which the dump has one: to the second replica, which asks for nothing more.
+async fn replicas_of_an_old_dump(
+    server: &RedisServer,
+    url: &str,
+) -> (Arc<ScriptLedger<RedisHost>>, Arc<ScriptLedger<RedisHost>>) {
+    let (knows, lost) = (replica(url.to_owned()).await, replica(url.to_owned()).await);
+    for ledger in [&knows, &lost] {
+        let mut listening = ledger.host().listening();
+        listening.wait_for(|hears| *hears).await.expect("it subscribes");
+    }
+    declare(&knows).await;
+    assert_eq!(acquire(&knows, "knows", 1, 1).await, Ok(1));
+    server.save();
+    assert_eq!(acquire(&lost, "lost", 2, 9).await, Ok(9));
+    (knows, lost)
 }
