@@ -17,6 +17,7 @@
 //! | `bounded_work` | the commands and instructions of a commit are bounded by what it was asked, and the commits of which nothing comes by what happens | every commit | never |
 //! | `bounded_memory` | the store's keys and bytes are bounded by the leases that may still be asked for; a lane tells of no more waiters than there are workers | every commit | never |
 //! | `utilisation` | at least so much is accepted of what the upstream would have accepted | at the end | scenarios that do not promise it, fleets of fewer than 12 |
+//! | `scripts_answer` | a script answers as its callers read it, or refuses by a name that they know | every script that runs | never |
 //! | `fair` | Jain's index over equal tenants is at least so much | at the end | scenarios that do not promise it, tenants with unequally many workers |
 
 use std::{fmt, time::Duration};
@@ -42,13 +43,14 @@ pub enum Invariant {
     BoundedWait,
     BoundedWork,
     BoundedMemory,
+    ScriptsAnswer,
     Utilisation,
     Fair,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoRefusal,
         Self::FewEpochs,
         Self::NeverAbove,
@@ -63,6 +65,7 @@ impl Invariant {
         Self::BoundedWait,
         Self::BoundedWork,
         Self::BoundedMemory,
+        Self::ScriptsAnswer,
         Self::Utilisation,
         Self::Fair,
     ];
@@ -84,6 +87,7 @@ impl Invariant {
             Self::BoundedWait => "bounded_wait",
             Self::BoundedWork => "bounded_work",
             Self::BoundedMemory => "bounded_memory",
+            Self::ScriptsAnswer => "scripts_answer",
             Self::Utilisation => "utilisation",
             Self::Fair => "fair",
         }

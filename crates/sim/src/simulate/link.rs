@@ -220,14 +220,20 @@ impl Way {
     async fn ask(&self, sent: Sent) -> Result<Reply, HostError> {
         let Sent { script, call, commit, at } = sent;
         let told = matches!(script.name, "put" | "recover").then(|| budget_of(&call).into_owned());
-        let reply = self.world.store().run(script, call).await?;
+        let reply = self.world.store().run(script, call).await;
+        let reply =
+            reply.inspect_err(|error| self.world.book().failed(self.world.now(), script.name, error))?;
         if let Some(budget) = told {
             self.note(format_args!("runs {} of {budget}", script.name));
         }
-        if let (Some((budget, commit)), Ok((reply, told))) = (commit, decode_commit(reply.clone())) {
-            // What was under way for longer ran by the time at which it should have been there: the spans it tells are longer.
-            let is_late = self.world.now().saturating_sub(at) >= CLOCK_DOUBT / 2;
-            self.seen(&budget, &commit, &reply, (Duration::from_millis(told.now_ms), is_late));
+        let Some((budget, commit)) = commit else { return Ok(reply) };
+        match decode_commit(reply.clone()) {
+            Ok((reply, told)) => {
+                // What was under way for longer ran by the time at which it should have been there: the spans it tells are longer.
+                let is_late = self.world.now().saturating_sub(at) >= CLOCK_DOUBT / 2;
+                self.seen(&budget, &commit, &reply, (Duration::from_millis(told.now_ms), is_late));
+            }
+            Err(error) => self.world.book().unread(self.world.now(), &error),
         }
         Ok(reply)
     }

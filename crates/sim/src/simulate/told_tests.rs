@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bursar_ledger::VmUse;
+use bursar_ledger::{HostError, VmUse};
 use bursar_quota::{
     AcquireGroup, BudgetSnapshot, Commit, CommitReply, Decision, LeaseId, Ledger, LimitKind, LimitName,
     LimitSnapshot, LimitSpec, ReplicaName, Requests, SettleGroup, SettleKind, Settled, TenantName, Tier,
@@ -353,6 +353,23 @@ fn a_congestion_event_that_counts_twice_is_found() {
     told.call(1, Some(""));
     told.settle(1, SettleKind::Refused { counted: false }, 4000);
     assert_eq!(told.found(), [Invariant::OneEventCountsOnce]);
+}
+
+#[test]
+fn scripts_refuse_by_name_and_never_fail() {
+    let failed = |code: &str| {
+        let mut told = Told::new();
+        let error = HostError::Script { code: code.to_owned(), message: "of some sort".to_owned() };
+        told.book.failed(told.now, "commit", &error);
+        told.found()
+    };
+    for known in ["LOST", "NOBUDGET", "STALE"] {
+        assert_eq!(failed(known), []);
+    }
+    assert_eq!(failed("ERR"), [Invariant::ScriptsAnswer]);
+    let mut told = Told::new();
+    told.book.unread(told.now, &bursar_quota::LedgerError::Corrupt("of no sort".to_owned()));
+    assert_eq!(told.found(), [Invariant::ScriptsAnswer]);
 }
 
 #[test]

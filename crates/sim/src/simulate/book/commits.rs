@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bursar_ledger::VmUse;
+use bursar_ledger::{HostError, VmUse};
 use bursar_quota::{
-    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LimitKind, LimitSpec,
-    SettleGroup, SettleKind, Settled,
+    AcquireGroup, BudgetSpec, ClassName, Commit, CommitReply, Decision, LeaseId, LedgerError, LimitKind,
+    LimitSpec, SettleGroup, SettleKind, Settled,
 };
 
 use super::{Book, Executed, LEASE_AGAIN, LEASE_LATE, Permit};
@@ -22,6 +22,8 @@ pub(crate) struct Ran<'a> {
     pub(crate) by_store: Duration,
 }
 
+/// What scripts refuse by name.
+const REFUSALS: [&str; 3] = ["LOST", "NOBUDGET", "STALE"];
 /// In such a span so many commits may come to nothing: of themselves, for each worker (who may ask again and again), and at each
 /// replica for each permit that is granted or settled, of which all are told.
 const IDLE: (Duration, u64, u64, u64) = (Duration::from_secs(10), 1000, 200, 20);
@@ -48,6 +50,18 @@ struct Taken<'a> {
 }
 
 impl Book {
+    /// A script was run at `now` and failed.
+    pub(crate) fn failed(&mut self, now: Duration, script: &str, error: &HostError) {
+        if !matches!(error, HostError::Script { code, .. } if REFUSALS.contains(&code.as_str())) {
+            self.violate(now, Invariant::ScriptsAnswer, format!("{script}: {error}"));
+        }
+    }
+
+    /// A commit ran at `now`, and its answer cannot be read.
+    pub(crate) fn unread(&mut self, now: Duration, error: &LedgerError) {
+        self.violate(now, Invariant::ScriptsAnswer, format!("commit: {error}"));
+    }
+
     /// A commit ran at `now` and was answered so.
     pub(crate) fn committed(&mut self, now: Duration, ran: &Ran<'_>) {
         self.tally.commits += 1;
