@@ -22,6 +22,9 @@ local STRIKES_WITHIN, LEAST_STRIKES = 1 / 6, 2
 -- fast meets the next refusal soon. Where as many come though the limit is paced, each more than a window after the one
 -- before, pacing does not help.
 local EVENTS, EVENTS_WITHIN = 3, 16
+-- Or, when many at once are refused twice after as many calls, give or take so much, and the second time these came as fast as
+-- the whole window's do, though it was so much of a window at most.
+local ALIKE, PARTS_WITHIN = 1 / 4, 3 / 4
 -- So few are this share of the capacity, or this cost.
 local DENSE, LEAST_DENSE = 1 / 16, 8
 -- Nor does it help where one is let out at a time, and so many refusals came all the same with something left, each after more
@@ -71,6 +74,19 @@ local function is_too_fast(limit, is_dense, now)
   local more = limit.scattered or 0
   local is_many = since and since < STRIKES_WITHIN * limit.window and limit.strikes >= LEAST_STRIKES + more
   return is_many or (limit.events or 0) >= EVENTS + more
+end
+
+local function is_alike(one, other)
+  return math.abs(one - other) <= ALIKE * other
+end
+
+-- Whether the limit is enforced in parts of its window, as this refusal and those before show. Of the calls since then, those that
+-- are refused with this one are about as many as were with the last.
+local function is_in_parts(limit, now)
+  local before, since = limit.part, limit.strike_at and now - limit.strike_at
+  local is_part = since and since <= PARTS_WITHIN * limit.window and limit.strikes >= LEAST_STRIKES
+  limit.part = is_part and limit.granted - limit.struck_then - limit.strikes or nil
+  return is_part and before and is_alike(limit.part, before) and is_alike(limit.part * limit.window, since * limit.n)
 end
 
 -- Who goes alone, and is refused again though something is left, is not too fast: nor were those that were refused before.
@@ -126,8 +142,9 @@ local function refuse(state, limit, s, remaining, now, is_told)
   end
   local is_in_a_row = limit.strike_at and now - limit.strike_at < limit.window
   local is_dense = limit.granted - (limit.struck_then or limit.granted) <= math.max(LEAST_DENSE, limit.n * DENSE)
+  local is_cut = is_in_parts(limit, now)
   limit.struck_then = limit.granted
-  local again = is_too_fast(limit, is_dense, now)
+  local again = is_too_fast(limit, is_dense, now) or is_cut
   if remaining ~= 0 and now < (limit.aloof_till or now) then
     return
   end

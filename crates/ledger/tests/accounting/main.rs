@@ -33,6 +33,7 @@ mod rules_learned_bucket;
 mod rules_lost;
 mod rules_lost_again;
 mod rules_pacing;
+mod rules_parts;
 mod rules_pauses;
 mod rules_put_down;
 mod rules_requests;

@@ -50,3 +50,12 @@ pub(super) fn subwindow(draws: &mut Draws, run: &Run) -> Scenario {
     scenario.load.max_wait = Duration::from_secs(300);
     scenario
 }
+
+/// 600 a minute, enforced in two to six parts of it, while the headers speak of the minute. A part's end is named.
+pub(super) fn parts(draws: &mut Draws, run: &Run) -> Scenario {
+    let style = draws.one_of(&[Style::Epoch, Style::Delta]);
+    let parts = draws.small(2..=6);
+    let mut scenario = misled(draws, run, RuleKind::Parts(parts), style);
+    scenario.load.max_wait = Duration::from_secs(300);
+    scenario
+}

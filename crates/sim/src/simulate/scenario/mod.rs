@@ -73,6 +73,7 @@ const ALL: &[Entry] = table! {
     "gcra" misled::gcra, "declared fixed, but leaking: its reset is the time until all is there again";
     "weighted" misled::weighted, "declared fixed, but two weighted windows";
     "subwindow" misled::subwindow, "600 a minute, enforced as 10 a second";
+    "parts" misled::parts, "600 a minute, enforced in two to six parts of it";
     "clock" headers::clock, "the store's clock drifts and is set back, the upstream's is off by minutes";
     "clock-forward" headers::clock_forward, "the store's clock is set forward";
     "spikes" fleet::spikes, "demand comes and goes";

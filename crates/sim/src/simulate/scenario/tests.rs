@@ -32,6 +32,7 @@ const PROMISED: [&str; 28] = [
     "gcra",
     "weighted",
     "subwindow",
+    "parts",
     "clock",
     "chaos",
     "spikes",
@@ -174,7 +175,7 @@ fn the_same_seed_is_the_same_world_and_another_seed_is_another() {
 
 #[test]
 fn no_refusal_is_demanded_only_of_what_is_declared_truly() {
-    let misled = ["rolling-reset", "gcra", "weighted", "subwindow"];
+    let misled = ["rolling-reset", "gcra", "weighted", "subwindow", "parts"];
     for info in scenarios() {
         for seed in 0..300 {
             let scenario = scenario(info.name, seed, &Sizes::default()).unwrap();
