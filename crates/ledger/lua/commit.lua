@@ -51,11 +51,11 @@ local ctx = {
   now = store_now(state, tonumber(latest), tonumber(earliest)),
   -- Text: few commits need it.
   jitter = jitter,
-  pauses = pauses.read(KEYS[3]),
   use = usage.open(KEYS[4]),
   ahead = {},
   looks = {},
 }
+ctx.pauses = pauses.read(KEYS[3], state, ctx.now)
 ctx.waiting = waiting.open(KEYS[5], replica, ctx.now, callers)
 life.go_on(state, ctx.now, jitter, witness)
 limits.load(state, budget, ctx.now)
@@ -178,7 +178,7 @@ limits.save(state, budget)
 for i = 1, #lease_order do
   lease.flush(leases[lease_order[i]])
 end
-pauses.flush(ctx.pauses)
+pauses.flush(ctx.pauses, state, ctx.now)
 if ctx.requests then
   requests.flush(ctx.requests)
 end

@@ -43,7 +43,7 @@ for l = 1, #budget.limits do
   }
 end
 
-local p = pauses.read(KEYS[3])
+local p = pauses.read(KEYS[3], state, now)
 local shown = {}
 for i = 1, #p.scopes do
   local scope = p.scopes[i]

@@ -18,8 +18,8 @@ if not hash.text(stored, 'settings') then
 end
 local state = hash.open(KEYS[2])
 local now = store_now(state)
-local p = pauses.read(KEYS[3])
+local p = pauses.read(KEYS[3], state, now)
 pauses.phases().by_operator(p, now, span and now + span)
-pauses.flush(p)
+pauses.flush(p, state, now)
 hash.flush(state)
 return 1

@@ -53,12 +53,12 @@ if life.is_behind(state, incarnation, seq, witness) then
   end
   limits.save(state, budget)
 end
-local p = pauses.read(KEYS[3])
+local p = pauses.read(KEYS[3], state, now)
 for _ = 1, args.num() do
   local scope, till = args.text(), args.optional()
   pauses.phases().restore(p, scope, now, till)
 end
-pauses.flush(p)
+pauses.flush(p, state, now)
 life.note(state, witness)
 hash.flush(state)
 return { hash.text(state, 'life'), int(hash.num(state, 'life.seq')), int(now) }

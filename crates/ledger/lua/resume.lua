@@ -19,9 +19,9 @@ if not budget then
 end
 local state = hash.open(KEYS[2])
 local now = store_now(state)
-local p = pauses.read(KEYS[3])
+local p = pauses.read(KEYS[3], state, now)
 pauses.phases().clear(p)
-pauses.flush(p)
+pauses.flush(p, state, now)
 limits.load(state, budget, now)
 for l = 1, #budget.limits do
   limits.find(budget.limits[l])

@@ -17,7 +17,7 @@ local TIP_BYTES = 160
 -- Reads it, and the store's time, at once.
 function life.load(state)
   hash.load(state, { 'clock.last', 'clock.skew', 'life', 'life.seq', 'life.tips', 'life.before', 'life.deadline', 'life.lost',
-    'requests' })
+    'requests', 'pauses' })
 end
 
 -- Where in `tips` the witness's begins and ends, and its sequence; nil where there is none.

@@ -295,12 +295,33 @@ impl Bench {
 
     /// An operator's resume.
     pub fn resume(&mut self) {
-        let channel = self.keys.channel();
-        let call = ScriptCall {
-            keys: self.keys.all(&self.budget, &["spec", "state", "pause"]),
-            args: [self.budget.as_str(), &channel].iter().map(|arg| arg.as_bytes().to_vec()).collect(),
-        };
+        let call = self.by_operator(&[]);
         self.run(scripts::resume(), &call);
+    }
+
+    /// An operator's pause, for so many milliseconds or, by `-`, until it is resumed.
+    pub fn pause(&mut self, span: &str) {
+        let call = self.by_operator(&[span]);
+        self.run(scripts::pause(), &call);
+    }
+
+    fn by_operator(&self, more: &[&str]) -> ScriptCall {
+        let channel = self.keys.channel();
+        let args = [self.budget.as_str(), &channel].into_iter().chain(more.iter().copied());
+        ScriptCall {
+            keys: self.keys.all(&self.budget, &["spec", "state", "pause"]),
+            args: args.map(|arg| arg.as_bytes().to_vec()).collect(),
+        }
+    }
+
+    /// The server evicts this key of the budget's.
+    pub fn evict(&mut self, part: &str) {
+        static DROP: LazyLock<Script> = LazyLock::new(|| {
+            let text = "local the_key = KEYS[1] return redis.call('DEL', the_key)";
+            Script::from_source("evict", text.to_owned())
+        });
+        let keys = vec![self.keys.of(&self.budget, part)];
+        self.run(&DROP, &ScriptCall { keys, args: Vec::new() });
     }
 
     pub fn stored(&mut self) -> Stored {

@@ -23,6 +23,7 @@ mod rules_clock;
 mod rules_deciding;
 mod rules_declared;
 mod rules_ends;
+mod rules_evicted;
 mod rules_fair;
 mod rules_fair_bounds;
 mod rules_forks;

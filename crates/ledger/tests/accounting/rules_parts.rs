@@ -54,6 +54,13 @@ fn a_little_more_or_less_is_a_part_as_well() {
 }
 
 #[test]
+fn calls_of_another_number_than_before_show_no_part_though_they_come_as_fast_as_the_whole_windows() {
+    for (calls, expected) in [(100, "sliding"), (130, "paced")] {
+        assert_eq!(rung_after(&[QUARTER, Part { calls, ..QUARTER }, QUARTER]), expected, "{calls}");
+    }
+}
+
+#[test]
 fn refusals_that_come_faster_or_slower_than_the_whole_windows_calls_show_no_part() {
     for (lasts_ms, expected) in
         [(11_000, "sliding"), (13_000, "paced"), (18_000, "paced"), (21_000, "sliding")]
