@@ -113,21 +113,31 @@ type Dialled = (Checkout, Option<Server>);
 type Dialing = BoxFuture<'static, Result<Dialled, Verdict>>;
 type Sent = (Job, u64, RedisResult<Value>);
 
+/// What all drivers of a host have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) jitter: Arc<Jitter>,
+    /// Commands that were sent.
+    pub(super) sent: Arc<AtomicU64>,
+    /// Where they say whether they reach the server.
+    pub(super) reach: Arc<Reach>,
+    /// Where they say which server they are connected to.
+    pub(super) moves: Arc<Moves>,
+    /// Whether announcements are heard: where they end, so may have the server.
+    pub(super) listening: watch::Receiver<bool>,
+}
+
 /// One driver. [`Self::run`] ends when nobody can call any more.
 pub(super) struct Driver {
     pool: Pool,
     queue: mpsc::Receiver<Job>,
     jitter: Arc<Jitter>,
     retries: u32,
-    /// Commands that were sent.
     sent: Arc<AtomicU64>,
-    /// Where all drivers of the host say whether they reach it.
     reach: Arc<Reach>,
-    /// Where they say which server they are connected to.
     moves: Arc<Moves>,
     /// The server that it was connected to last.
     server: Option<Server>,
-    /// Whether announcements are heard: where they end, so may have the server.
     listening: watch::Receiver<bool>,
     /// Until this is over only what goes ahead is sent.
     hold: Option<Pin<Box<Sleep>>>,
@@ -150,18 +160,9 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Counts in `sent` the commands that it sends, says in `reach` whether it reaches the server, and in `moves` which;
-    /// `listening` tells whether announcements are heard from it.
-    pub(super) fn new(
-        pool: Pool,
-        queue: mpsc::Receiver<Job>,
-        jitter: Arc<Jitter>,
-        retries: u32,
-        sent: Arc<AtomicU64>,
-        reach: Arc<Reach>,
-        moves: Arc<Moves>,
-        listening: watch::Receiver<bool>,
-    ) -> Self {
+    /// Takes its calls from `queue`, each tried again `retries` times at most.
+    pub(super) fn new(pool: Pool, queue: mpsc::Receiver<Job>, retries: u32, common: Common) -> Self {
+        let Common { jitter, sent, reach, moves, listening } = common;
         Self {
             found: pool.sentinels().map(Sentinels::found),
             named: None,

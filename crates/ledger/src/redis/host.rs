@@ -30,7 +30,7 @@ use super::{
     announce::{Listener, MAX_BEHIND, REST},
     config::{RedisConfig, RedisConfigError},
     dial::Dial,
-    driver::{Driver, Job, Work},
+    driver::{Common, Driver, Job, Work},
     eviction::{self, Inspector},
     install_crypto,
     jitter::Jitter,
@@ -87,14 +87,17 @@ impl RedisHost {
         let round_trips = Arc::new(AtomicU64::new(0));
         let (reach, moves) = (Arc::new(Reach::default()), Arc::new(Moves::new()));
         let (heard, listening) = watch::channel(false);
+        let common = Common {
+            jitter: Arc::clone(&jitter),
+            sent: Arc::clone(&round_trips),
+            reach: Arc::clone(&reach),
+            moves: Arc::clone(&moves),
+            listening: listening.clone(),
+        };
         let drivers: Vec<_> = (0..config.drivers)
             .map(|_| {
                 let (sender, queue) = mpsc::channel(config.queue);
-                let (pool, jitter, sent) = (pool.clone(), Arc::clone(&jitter), Arc::clone(&round_trips));
-                let (reach, moves) = (Arc::clone(&reach), Arc::clone(&moves));
-                let listening = listening.clone();
-                let driver = Driver::new(pool, queue, jitter, config.retries, sent, reach, moves, listening);
-                tasks.spawn(driver.run());
+                tasks.spawn(Driver::new(pool.clone(), queue, config.retries, common.clone()).run());
                 sender
             })
             .collect();

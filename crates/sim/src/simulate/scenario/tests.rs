@@ -7,7 +7,7 @@ use super::*;
 use crate::simulate::plan::{Foreign, RuleKind, Style};
 
 /// What the project promises to have.
-const PROMISED: [&str; 28] = [
+const PROMISED: [&str; 29] = [
     "window",
     "window-concurrency",
     "autotask",
