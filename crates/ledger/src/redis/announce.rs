@@ -36,6 +36,17 @@ pub(super) struct Listener {
     pub(super) into: broadcast::Sender<Vec<u8>>,
     /// Whether the subscription is in force.
     pub(super) listening: watch::Sender<bool>,
+    /// Counts how often it ended because its server may be gone.
+    pub(super) silences: watch::Sender<u64>,
+}
+
+/// Why nothing more is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The connection is of no more use.
+    Silence,
+    /// The sentinels name another master than the one that it leads to.
+    Another,
 }
 
 impl Listener {
@@ -48,8 +59,11 @@ impl Listener {
                     tracing::debug!(channel = self.channel, "listening to announcements");
                     (failures, is_told) = (0, false);
                     self.listening.send_replace(true);
-                    self.pass_on(sink, stream, at).await;
+                    let end = self.pass_on(sink, stream, at).await;
                     self.listening.send_replace(false);
+                    if end == End::Silence {
+                        self.silences.send_modify(|count| *count = count.wrapping_add(1));
+                    }
                 }
                 Err(cause) if !is_told => {
                     is_told = true;
@@ -76,8 +90,7 @@ impl Listener {
         }
     }
 
-    /// Returns when the connection is of no more use, or the sentinels name another master than the one that it leads to.
-    async fn pass_on(&self, mut sink: PubSubSink, mut stream: PubSubStream, at: Option<Address>) {
+    async fn pass_on(&self, mut sink: PubSubSink, mut stream: PubSubStream, at: Option<Address>) -> End {
         let mut found = self.target.sentinels().map(Sentinels::found);
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,13 +102,13 @@ impl Listener {
                         let _ = self.into.send(message.get_payload_bytes().to_vec());
                     }
                     Some(_) => tracing::debug!("an announcement was too long to be one of ours"),
-                    None => return,
+                    None => return End::Silence,
                 },
-                () = another(&mut found, at.as_ref()) => return,
+                () = another(&mut found, at.as_ref()) => return End::Another,
                 _ = heartbeat.tick() => {
                     match timeout(self.target.response_timeout, sink.ping::<Value>()).await {
                         Ok(Ok(_)) => {}
-                        _ => return,
+                        _ => return End::Silence,
                     }
                 }
             }

@@ -123,8 +123,8 @@ pub(super) struct Common {
     pub(super) reach: Arc<Reach>,
     /// Where they say which server they are connected to.
     pub(super) moves: Arc<Moves>,
-    /// Whether announcements are heard: where they end, so may have the server.
-    pub(super) listening: watch::Receiver<bool>,
+    /// Changes when announcements end, and so may have the server.
+    pub(super) silences: watch::Receiver<u64>,
 }
 
 /// One driver. [`Self::run`] ends when nobody can call any more.
@@ -138,7 +138,7 @@ pub(super) struct Driver {
     moves: Arc<Moves>,
     /// The server that it was connected to last.
     server: Option<Server>,
-    listening: watch::Receiver<bool>,
+    silences: watch::Receiver<u64>,
     /// Until this is over only what goes ahead is sent.
     hold: Option<Pin<Box<Sleep>>>,
     link: Link,
@@ -162,7 +162,7 @@ pub(super) struct Driver {
 impl Driver {
     /// Takes its calls from `queue`, each tried again `retries` times at most.
     pub(super) fn new(pool: Pool, queue: mpsc::Receiver<Job>, retries: u32, common: Common) -> Self {
-        let Common { jitter, sent, reach, moves, listening } = common;
+        let Common { jitter, sent, reach, moves, silences } = common;
         Self {
             found: pool.sentinels().map(Sentinels::found),
             named: None,
@@ -174,7 +174,7 @@ impl Driver {
             reach,
             moves,
             server: None,
-            listening,
+            silences,
             hold: None,
             link: Link::Down,
             renewal: None,
@@ -199,7 +199,7 @@ impl Driver {
                 change = changed(&mut self.link) => self.changed(change),
                 Some(renewed) = renewed(&mut self.renewal) => self.renewed(renewed),
                 Some(master) = found(&mut self.found) => self.found(master),
-                () = silence(&mut self.listening) => self.silenced(),
+                () = silence(&mut self.silences) => self.silenced(),
                 () = over(&mut self.hold) => self.hold = None,
                 job = self.queue.recv(), if taken < most => match job {
                     Some(job) => self.waiting.push_back(job),
@@ -434,14 +434,11 @@ async fn over(hold: &mut Option<Pin<Box<Sleep>>>) {
     }
 }
 
-/// Waits until announcements that were heard are not any more.
-async fn silence(listening: &mut watch::Receiver<bool>) {
-    while listening.changed().await.is_ok() {
-        if !*listening.borrow_and_update() {
-            return;
-        }
+/// Waits until announcements end.
+async fn silence(silences: &mut watch::Receiver<u64>) {
+    if silences.changed().await.is_err() {
+        std::future::pending().await
     }
-    std::future::pending().await
 }
 
 /// Waits for the next look at who is master.

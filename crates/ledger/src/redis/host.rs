@@ -87,12 +87,13 @@ impl RedisHost {
         let round_trips = Arc::new(AtomicU64::new(0));
         let (reach, moves) = (Arc::new(Reach::default()), Arc::new(Moves::new()));
         let (heard, listening) = watch::channel(false);
+        let (silences, silent) = watch::channel(0);
         let common = Common {
             jitter: Arc::clone(&jitter),
             sent: Arc::clone(&round_trips),
             reach: Arc::clone(&reach),
             moves: Arc::clone(&moves),
-            listening: listening.clone(),
+            silences: silent,
         };
         let drivers: Vec<_> = (0..config.drivers)
             .map(|_| {
@@ -107,6 +108,7 @@ impl RedisHost {
             jitter: Jitter::new(config.seed.wrapping_add(1), REST.0, REST.1),
             into: announcements.clone(),
             listening: heard,
+            silences,
             target: Arc::clone(&target),
         };
         tasks.spawn(listener.run());
