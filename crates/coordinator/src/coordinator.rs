@@ -54,7 +54,7 @@ fn asked(error: LedgerError) -> CoordinatorError {
     }
 }
 
-/// As [`asked`], of what is done to a budget: one that is being declared is to be asked for again.
+/// As [`asked`], of one budget: one that is being declared is to be asked for again.
 fn done_to(core: &Core, error: LedgerError) -> CoordinatorError {
     match error {
         LedgerError::UnknownBudget(name) => match core.expected.miss(&name) {
@@ -119,10 +119,16 @@ impl Coordinator {
         Ok(put)
     }
 
-    /// Reads a budget as declared and as it stands; [`CoordinatorError::UnknownBudget`] if there is none.
+    /// Reads a budget as declared and as it stands; [`CoordinatorError::UnknownBudget`] if there is none. One that is being
+    /// declared is to be asked for again.
     pub async fn get_budget(&self, name: &BudgetName) -> Result<Stored, CoordinatorError> {
-        let stored = self.inner.core.ledger.get(name).await.map_err(asked)?;
-        stored.ok_or_else(|| CoordinatorError::UnknownBudget(name.clone()))
+        let stored = self.find_budget(name).await?;
+        stored.ok_or_else(|| done_to(&self.inner.core, LedgerError::UnknownBudget(name.clone())))
+    }
+
+    /// The same for whoever declares it: `None` if the store knows none of this name.
+    pub async fn find_budget(&self, name: &BudgetName) -> Result<Option<Stored>, CoordinatorError> {
+        self.inner.core.ledger.get(name).await.map_err(asked)
     }
 
     /// Names of budgets in order, after `after`, at most `most`.

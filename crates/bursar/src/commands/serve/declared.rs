@@ -145,11 +145,8 @@ impl Declarer {
     }
 
     async fn put(&self, spec: &BudgetSpec, over: bool) -> Result<(), CoordinatorError> {
-        if !over {
-            match self.coordinator.get_budget(&spec.name).await {
-                Err(CoordinatorError::UnknownBudget(_)) => {}
-                other => return other.map(drop),
-            }
+        if !over && self.coordinator.find_budget(&spec.name).await?.is_some() {
+            return Ok(());
         }
         let put = self.coordinator.put_budget(spec.clone()).await?;
         if put.changed {
@@ -164,8 +161,7 @@ impl Declarer {
         for _ in 0..LOOK.1.min(count) {
             self.looked = (self.looked + 1) % count;
             let name = &wanted.specs[self.looked].name;
-            let is_unknown =
-                matches!(self.coordinator.get_budget(name).await, Err(CoordinatorError::UnknownBudget(_)));
+            let is_unknown = matches!(self.coordinator.find_budget(name).await, Ok(None));
             if is_unknown && !self.coordinator.is_budget_deleted(name) {
                 return Some(name.clone());
             }
