@@ -55,7 +55,7 @@ fn asked(error: LedgerError) -> CoordinatorError {
 }
 
 /// As [`asked`], of one budget: one that is being declared is to be asked for again.
-fn done_to(core: &Core, error: LedgerError) -> CoordinatorError {
+fn asked_of(core: &Core, error: LedgerError) -> CoordinatorError {
     match error {
         LedgerError::UnknownBudget(name) => match core.expected.miss(&name) {
             Some(undeclared) => CoordinatorError::Ledger(undeclared),
@@ -123,7 +123,7 @@ impl Coordinator {
     /// declared is to be asked for again.
     pub async fn get_budget(&self, name: &BudgetName) -> Result<Stored, CoordinatorError> {
         let stored = self.find_budget(name).await?;
-        stored.ok_or_else(|| done_to(&self.inner.core, LedgerError::UnknownBudget(name.clone())))
+        stored.ok_or_else(|| asked_of(&self.inner.core, LedgerError::UnknownBudget(name.clone())))
     }
 
     /// The same for whoever declares it: `None` if the store knows none of this name.
@@ -157,7 +157,7 @@ impl Coordinator {
         name: &BudgetName,
         span: Option<Duration>,
     ) -> Result<(), CoordinatorError> {
-        self.inner.core.ledger.pause(name, span).await.map_err(|error| done_to(&self.inner.core, error))?;
+        self.inner.core.ledger.pause(name, span).await.map_err(|error| asked_of(&self.inner.core, error))?;
         if let Some(lane) = self.inner.core.find_lane(name) {
             let now = self.inner.core.clock.monotonic();
             lane.spec.bars().scope("operator", span.map_or(FOR_GOOD, |span| now.saturating_add(span)));
@@ -167,7 +167,7 @@ impl Coordinator {
 
     /// Ends all pauses of a budget, the upstream's as well.
     pub async fn resume_budget(&self, name: &BudgetName) -> Result<(), CoordinatorError> {
-        self.inner.core.ledger.resume(name).await.map_err(|error| done_to(&self.inner.core, error))?;
+        self.inner.core.ledger.resume(name).await.map_err(|error| asked_of(&self.inner.core, error))?;
         if let Some(lane) = self.inner.core.find_lane(name) {
             lane.spec.bars().resume_all();
             lane.wake();
