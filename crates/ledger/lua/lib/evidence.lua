@@ -154,7 +154,7 @@ end
 
 -- What a reading shows to be used beyond all that we can have used was somebody else's: it weighs for a window from now.
 function evidence.charge_foreign(state, limit, s, now)
-  local excess = limit.n - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
+  local excess = s.of - s.reading.least - (s.weighed_then + limit.granted + limit.foreign)
   if excess > 0 and not limit.lost_until and s.granted_at >= (limit.found_at or 0) then
     slots.add(state, limit, 'paid', math.ceil((now + limit.window) / limit.slot), excess, {})
     limit.others_since = limit.others_since or now

@@ -314,7 +314,7 @@ local function settle_aligned(state, limit, s, now)
   foreign.heard(limit, s.granted_at, s.answered_at)
   if not limit.lost_until and s.granted_at >= (limit.found_at or 0) and limit.end_early > now then
     -- All of ours that this reading can have counted is settled in this window, which is not over, or out.
-    foreign.see(limit, limit.n - r.least - limit.paid - limit.closing - limit.out)
+    foreign.see(limit, s.of - r.least - limit.paid - limit.closing - limit.out)
   end
 end
 
@@ -341,7 +341,8 @@ local function bound_end(limit, s)
 end
 
 -- Settles `s`: cost (granted, all), charge (all), charge_each, send_by, moment (the latest at which it executed),
--- granted_at, settled_then, blind_then, weighed_then, parties, kind, reading {least, last, early, late}.
+-- granted_at, settled_then, blind_then, weighed_then, parties, kind, of (what a reading is of), reading {least, last, early,
+-- late}.
 -- Answers whether it still weighed.
 function window.settle(state, limit, s, now)
   local r = s.reading

@@ -4,7 +4,7 @@ use bursar_quota::{LeaseId, LimitReading, LimitSpec, SettleGroup, SettleKind};
 
 use crate::{
     bench::{Bench, START, budget, settle},
-    words::{aligned, all_of, read, rung, says, slots, until},
+    words::{aligned, all_of, read, rung, says, slots, until, window},
 };
 
 const MINUTE: u64 = 60_000;
@@ -131,4 +131,43 @@ fn take(bench: &mut Bench, count: u16) -> LeaseId {
     let lease = group.lease;
     assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, count);
     lease
+}
+
+// === readings from before a raise ===
+
+/// A limit of ten that calls at once, one of them yet to be settled, and later ones know to be of 20 since.
+fn raised(limit: LimitSpec, end: Option<(i64, i64)>) -> (Bench, LeaseId) {
+    let mut bench = bench(limit);
+    let (claims, older) = (bench.take(1), bench.take(1));
+    bench.now += 1;
+    let newer = bench.take(1);
+    for (lease, left, capacity) in [(claims, 9, 10), (newer, 17, 20)] {
+        bench.settled(read(lease, LimitReading { capacity: Some(capacity), ..says(left, end) }));
+    }
+    let again = bench.take(1);
+    bench.settled(read(again, LimitReading { capacity: Some(20), ..says(16, end) }));
+    assert_eq!((bench.stand().capacity, bench.stand().foreign), (20, 0));
+    (bench, older)
+}
+
+#[test]
+fn what_a_response_from_before_a_raise_leaves_says_nothing_of_others() {
+    let end = Some((59_000, 59_000));
+    for (limit, left) in [(aligned(10), 15), (window(10, false, false), 16)] {
+        let (mut bench, older) = raised(limit, end);
+        bench.settled(read(older, LimitReading { capacity: Some(10), ..says(8, end) }));
+        assert_eq!((bench.stand().foreign, bench.available()), (0, left));
+        let after = bench.take(1);
+        bench.settled(read(after, LimitReading { capacity: Some(20), ..says(11, end) }));
+        assert_eq!((bench.stand().foreign, bench.available()), (4, 11), "those are others'");
+    }
+}
+
+#[test]
+fn what_a_refusal_says_there_is_says_nothing_of_what_others_use() {
+    let end = Some((59_000, 59_000));
+    let (mut bench, older) = raised(aligned(10), end);
+    let reading = LimitReading { capacity: Some(4), ..says(3, end) };
+    refused(&mut bench, older, vec![reading]);
+    assert_eq!(bench.stand().foreign, 14, "20 less the 3 that are left and the 3 of ours");
 }
