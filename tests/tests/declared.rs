@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bursar_client::{AcquireError, AcquireOptions, Client, ClientConfig};
 use bursar_ledger::testing::RedisServer;
-use bursar_quota::{BudgetName, Reason};
+use bursar_quota::{BudgetName, ProfileName, Reason};
 use bursar_tests::Replica;
 use tokio::time::{sleep, timeout};
 
@@ -31,9 +31,13 @@ async fn until_ready(replica: &Replica) {
     timeout(Duration::from_secs(20), ready).await.expect("it is ready when its store is there");
 }
 
-/// Asks once for a permit of a budget that stands in the configuration; why it got none, if so.
+/// Asks once for a permit of a budget that stands in the configuration, or of any; why it got none, if so.
 async fn refusal(client: &Client) -> Option<Reason> {
-    let options = AcquireOptions::new("autotask").max_wait(Duration::ZERO).deadline(Duration::from_secs(10));
+    refusal_of(client, "autotask").await
+}
+
+async fn refusal_of(client: &Client, budget: &str) -> Option<Reason> {
+    let options = AcquireOptions::new(budget).max_wait(Duration::ZERO).deadline(Duration::from_secs(10));
     match client.acquire(options).await {
         Ok(permit) => {
             permit.not_sent().await.unwrap();
@@ -81,4 +85,30 @@ async fn a_store_that_comes_back_empty_is_told_at_once() {
     let name = BudgetName::new("autotask").unwrap();
     assert!(clients[0].budgets().delete(&name).await.unwrap());
     assert_eq!(refusal(&clients[0]).await, Some(Reason::UnknownBudget), "that was meant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_was_put_and_is_evicted_is_counted_until_it_is_put_again() {
+    let redis = RedisServer::start();
+    let replica = Replica::start(&redis.url());
+    until_ready(&replica).await;
+    let client = client(&replica);
+    let (name, profile) = (BudgetName::new("put").unwrap(), ProfileName::new("autotask").unwrap());
+    let forgotten = r#"bursar_ledger_errors_total{budget="put",kind="forgotten"}"#;
+    for times in 1..=2 {
+        client.budgets().put_profile(&name, &profile).await.unwrap();
+        assert_eq!(refusal_of(&client, "put").await, None);
+        redis.command(&["DEL", "bursar:{put}:spec"]);
+        for _ in 0..2 {
+            assert_eq!(refusal_of(&client, "put").await, Some(Reason::UnknownBudget));
+        }
+        let page = replica.page("/metrics").await;
+        assert!(page.contains(&format!("{forgotten} {times}\n")), "{page}");
+    }
+    client.budgets().put_profile(&name, &profile).await.unwrap();
+    assert_eq!(refusal_of(&client, "put").await, None);
+    assert!(client.budgets().delete(&name).await.unwrap());
+    assert_eq!(refusal_of(&client, "put").await, Some(Reason::UnknownBudget));
+    let page = replica.page("/metrics").await;
+    assert!(page.contains(&format!("{forgotten} 2\n")), "who deletes forgets nothing: {page}");
 }

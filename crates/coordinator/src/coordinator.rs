@@ -49,7 +49,9 @@ impl fmt::Debug for Coordinator {
 
 fn asked(error: LedgerError) -> CoordinatorError {
     match error {
-        LedgerError::UnknownBudget(name) => CoordinatorError::UnknownBudget(name),
+        LedgerError::UnknownBudget(name) | LedgerError::Forgotten(name) => {
+            CoordinatorError::UnknownBudget(name)
+        }
         error => CoordinatorError::Ledger(error),
     }
 }
@@ -57,7 +59,7 @@ fn asked(error: LedgerError) -> CoordinatorError {
 /// As [`asked`], of one budget: one that is being declared is to be asked for again.
 fn asked_of(core: &Core, error: LedgerError) -> CoordinatorError {
     match error {
-        LedgerError::UnknownBudget(name) => match core.expected.miss(&name) {
+        LedgerError::UnknownBudget(name) | LedgerError::Forgotten(name) => match core.expected.miss(&name) {
             Some(undeclared) => CoordinatorError::Ledger(undeclared),
             None => CoordinatorError::UnknownBudget(name),
         },

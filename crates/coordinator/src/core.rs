@@ -70,6 +70,7 @@ impl fmt::Debug for Core {
 pub(crate) fn error_kind(error: &LedgerError) -> &'static str {
     match error {
         LedgerError::UnknownBudget(_) => "unknown_budget",
+        LedgerError::Forgotten(_) => "forgotten",
         LedgerError::StaleSpec { .. } => "stale_spec",
         LedgerError::Unavailable { .. } => "unavailable",
         LedgerError::Corrupt(_) => "corrupt",

@@ -30,7 +30,7 @@ fn groups() -> Histogram {
 }
 
 /// Kinds of errors that are alerted on: those that no caller's request explains.
-const ALERTED_ERRORS: [&str; 2] = ["unavailable", "corrupt"];
+const ALERTED_ERRORS: [&str; 3] = ["unavailable", "corrupt", "forgotten"];
 
 /// How a refused call's settlement is counted that tells of a permit, told to the store or to a ration.
 const ALERTED_SETTLEMENTS: [(&str, &str); 2] = [("refused", "applied"), ("refused", "rationed")];

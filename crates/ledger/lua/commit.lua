@@ -17,7 +17,7 @@
 --     lease:index elsewhere, `-` nowhere; none: the first ones, in order)}}  {limits: {available, out, paid}}
 --   {to remember: incarnation, sequence, now (ms), latest deadline (ms), pauses: scope, until (ms or `-`) ...}
 --   {found: lease:index by request that is looked up; none: it was granted nothing}
--- ERROR NOBUDGET  STALE (the version in force)  LOST (the replica remembers more: `recover` first)
+-- ERROR NOBUDGET  FORGOTTEN (the declaration that there was)  STALE (the version in force)  LOST (the replica remembers more: `recover` first)
 -- @include lib/args
 -- @include lib/clock
 -- @include lib/life
@@ -30,8 +30,12 @@ local budget_name, channel, replica, spec_version, callers, jitter, incarnation,
   acquires, looks = args.texts(15)
 callers, acquires, looks = tonumber(callers), tonumber(acquires), tonumber(looks)
 
-local budget = spec.read(KEYS[1])
+local budget, stored = spec.read(KEYS[1])
 if not budget then
+  if incarnation ~= '' and not stored.have['version'] then
+    -- Whoever deletes a budget leaves its version.
+    return redis.error_reply('FORGOTTEN nobody deleted the budget that this replica remembers')
+  end
   return redis.error_reply('NOBUDGET no budget of this name')
 end
 if budget.version ~= tonumber(spec_version) then

@@ -175,6 +175,7 @@ fn unexpected(error: HostError) -> LedgerError {
 fn of_budget(budget: &BudgetName, error: HostError) -> LedgerError {
     match &error {
         HostError::Script { code, .. } if code == "NOBUDGET" => LedgerError::UnknownBudget(budget.clone()),
+        HostError::Script { code, .. } if code == "FORGOTTEN" => LedgerError::Forgotten(budget.clone()),
         HostError::Script { code, message } if code == "STALE" => match message.trim().parse() {
             Ok(version) => LedgerError::StaleSpec { budget: budget.clone(), version },
             Err(_) => unexpected(error),

@@ -18,6 +18,9 @@ pub enum LedgerError {
     /// No budget has this name.
     #[error("no budget is named {0}")]
     UnknownBudget(BudgetName),
+    /// There was a budget of this name, the store no longer knows its declaration, and nobody deleted it.
+    #[error("the store has forgotten the budget {0}, which nobody deleted")]
+    Forgotten(BudgetName),
     /// The commit was made from another version of the specification; nothing was done. Read it again.
     #[error("the specification of {budget} is now at version {version}")]
     StaleSpec {

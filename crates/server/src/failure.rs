@@ -87,7 +87,7 @@ impl Failure {
             }
             Self::Coordinator(CoordinatorError::Stopped) => facts(Code::Unavailable, Some(Duration::ZERO)),
             Self::Coordinator(CoordinatorError::Ledger(error)) => match error {
-                LedgerError::UnknownBudget(_) => facts(Code::NotFound, None),
+                LedgerError::UnknownBudget(_) | LedgerError::Forgotten(_) => facts(Code::NotFound, None),
                 LedgerError::StaleSpec { .. } => facts(Code::Aborted, Some(AT_ONCE)),
                 LedgerError::Unavailable { retry_after, .. } => facts(Code::Unavailable, Some(*retry_after)),
                 LedgerError::Corrupt(_) => facts(Code::Internal, None),
@@ -186,6 +186,7 @@ mod tests {
             (overloaded.into(), Code::ResourceExhausted, ms(1000)),
             (CoordinatorError::Stopped.into(), Code::Unavailable, ms(0)),
             (ledger(LedgerError::UnknownBudget(budget())), Code::NotFound, None),
+            (ledger(LedgerError::Forgotten(budget())), Code::NotFound, None),
             (ledger(LedgerError::StaleSpec { budget: budget(), version: 2 }), Code::Aborted, ms(50)),
             (ledger(unavailable), Code::Unavailable, ms(2000)),
             (ledger(LedgerError::Corrupt("odd".into())), Code::Internal, None),

@@ -183,10 +183,12 @@ impl Run {
                 tracing::debug!(budget = %self.lane.name, %error, "a commit failed");
                 match error {
                     LedgerError::StaleSpec { .. } if self.stale < MAX_STALE => self.stale(flight),
-                    LedgerError::UnknownBudget(name) => match self.core.expected.miss(&name) {
-                        Some(error) => self.undeclared(flight, error),
-                        None => self.unknown(Some(flight)),
-                    },
+                    LedgerError::UnknownBudget(ref name) | LedgerError::Forgotten(ref name) => {
+                        match self.core.expected.miss(name) {
+                            Some(error) => self.undeclared(flight, error),
+                            None => self.gone(flight, &error),
+                        }
+                    }
                     error => self.failed(flight, &error),
                 }
             }
@@ -260,6 +262,14 @@ impl Run {
         self.take_back(flight);
         self.found();
         self.read(Err(Missing::Failed(error)));
+    }
+
+    /// There is no such budget any more.
+    fn gone(&mut self, flight: Flight, error: &LedgerError) {
+        if matches!(error, LedgerError::Forgotten(_)) {
+            tracing::warn!(budget = %self.lane.name, "{error}: it is refused until it is put again");
+        }
+        self.unknown(Some(flight));
     }
 
     /// There is no such budget: that is everybody's answer.

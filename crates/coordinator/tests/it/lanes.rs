@@ -142,6 +142,7 @@ async fn what_is_alerted_on_begins_at_zero_with_the_first_acquire_of_a_budget() 
         "acquires_queue_full_total{budget=\"_other\"} 0",
         "ledger_errors_total{budget=\"b\",kind=\"unavailable\"} 0",
         "ledger_errors_total{budget=\"b\",kind=\"corrupt\"} 0",
+        "ledger_errors_total{budget=\"b\",kind=\"forgotten\"} 0",
         "permits_rationed_untold_total{budget=\"b\"} 0",
         "state_losses_total{budget=\"b\"} 0",
         "permits_settled_total{budget=\"b\",kind=\"refused\",result=\"applied\"} 0",

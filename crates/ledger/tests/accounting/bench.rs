@@ -168,6 +168,22 @@ impl Bench {
         }
     }
 
+    /// The code with which a commit of nothing is refused.
+    pub fn refused_as(&mut self) -> String {
+        let call = encode_commit(&self.keys, &self.budget, &self.empty(), &self.witness);
+        match self.call(scripts::commit(), &call) {
+            Err(HostError::Script { code, .. }) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Deletes the budget, and knows of it still.
+    pub fn delete(&mut self) {
+        let mut call = self.by_operator(&[]);
+        call.keys.extend(self.keys.all(&self.budget, &["use", "wait", "asked0", "asked1"]));
+        self.run(scripts::delete(), &call);
+    }
+
     /// Tells the store what it has forgotten, as `ScriptLedger` does.
     pub fn recover(&mut self) {
         self.losses += 1;

@@ -1,4 +1,4 @@
-//! Single rules of pauses whose key the server evicted, and nothing else of the budget.
+//! Single rules of one key of a budget that the server evicted, and nothing else of it.
 
 use bursar_quota::{EventKind, PauseOrder, Reason, Scope, SettleGroup, SettleKind};
 
@@ -71,4 +71,22 @@ fn what_was_over_is_not_recalled() {
     bench.resume();
     bench.evict("pause");
     assert_eq!((refusal(&mut bench), losses(&bench)), (None, 0));
+}
+
+#[test]
+fn a_declaration_that_nobody_deleted_is_forgotten() {
+    let mut bench = Bench::new(&budget(vec![minute(10)]));
+    bench.remembers = true;
+    bench.take(1);
+    bench.evict("spec");
+    assert_eq!(bench.refused_as(), "FORGOTTEN");
+    // Whoever remembers nothing of it cannot know that there was one.
+    let mut strange = Bench::new(&budget(vec![minute(10)]));
+    strange.evict("spec");
+    assert_eq!(strange.refused_as(), "NOBUDGET");
+    // Put again, the account goes on.
+    bench.put(&budget(vec![minute(10)]));
+    assert_eq!(bench.available(), 9);
+    bench.delete();
+    assert_eq!(bench.refused_as(), "NOBUDGET");
 }

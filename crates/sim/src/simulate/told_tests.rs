@@ -363,7 +363,7 @@ fn scripts_refuse_by_name_and_never_fail() {
         told.book.failed(told.now, "commit", &error);
         told.found()
     };
-    for known in ["LOST", "NOBUDGET", "STALE"] {
+    for known in ["FORGOTTEN", "LOST", "NOBUDGET", "STALE"] {
         assert_eq!(failed(known), []);
     }
     assert_eq!(failed("ERR"), [Invariant::ScriptsAnswer]);

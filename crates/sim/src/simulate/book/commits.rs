@@ -23,7 +23,7 @@ pub(crate) struct Ran<'a> {
 }
 
 /// What scripts refuse by name.
-const REFUSALS: [&str; 3] = ["LOST", "NOBUDGET", "STALE"];
+const REFUSALS: [&str; 4] = ["FORGOTTEN", "LOST", "NOBUDGET", "STALE"];
 /// In such a span so many commits may come to nothing: of themselves, for each worker (who may ask again and again), and at each
 /// replica for each permit that is granted or settled, of which all are told.
 const IDLE: (Duration, u64, u64, u64) = (Duration::from_secs(10), 1000, 200, 20);
