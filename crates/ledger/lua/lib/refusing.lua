@@ -178,7 +178,7 @@ local function absolve(ctx, group, l)
   end
   for i = 1, #ctx.budget.limits do
     local limit, reading = ctx.budget.limits[i], group.readings[i]
-    if is_again and limit.kind == 'window' and lease.get_limit(l, limit) and reading and reading.least > 0 then
+    if is_again and limit.kind == 'window' and lease.get_limit(l, limit) and reading and (reading.least or 0) > 0 then
       absolve_limit(limit)
     end
   end

@@ -60,14 +60,6 @@ local function observe_capacity(limit, reading, s)
   end
 end
 
--- What there was when what a reading leaves was left: less than there is where a later permit told of a raise.
-local function reading_of(limit, reading, s)
-  if reading and reading.capacity and s.kind == 'accepted' and s.granted_at < (limit.n_since or 0) then
-    return math.min(limit.n, reading.capacity)
-  end
-  return limit.n
-end
-
 -- A reading's moments in the store's time: the response was made between the grant and its receipt.
 local function on_clock(reading, s)
   if not reading then
@@ -108,7 +100,9 @@ local function settle_limit(ctx, group, l, limit, weight, indexes, deadline)
   }
   s.moment = math.min(s.answered_at, s.send_by)
   observe_capacity(limit, reading, s)
-  s.of = reading_of(limit, reading, s)
+  -- What its reading leaves is left of what it says that there is: less where a later permit told of a raise, or where it
+  -- refuses what was cut, or names another limit.
+  s.of = math.min(limit.n, reading and reading.capacity or limit.n)
   s.reading = on_clock(reading, s)
   limit.does.settle(ctx.state, limit, s, ctx.now)
   if s.read then

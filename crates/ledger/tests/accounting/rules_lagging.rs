@@ -164,10 +164,17 @@ fn what_a_response_from_before_a_raise_leaves_says_nothing_of_others() {
 }
 
 #[test]
-fn what_a_refusal_says_there_is_says_nothing_of_what_others_use() {
+fn a_refusal_that_names_less_than_there_is_says_nothing_of_others() {
+    // What was cut in mid-window, or another limit's.
     let end = Some((59_000, 59_000));
-    let (mut bench, older) = raised(aligned(10), end);
-    let reading = LimitReading { capacity: Some(4), ..says(3, end) };
-    refused(&mut bench, older, vec![reading]);
-    assert_eq!(bench.stand().foreign, 14, "20 less the 3 that are left and the 3 of ours");
+    for (limit, left) in [(aligned(10), 0), (window(10, false, false), 1)] {
+        let mut bench = bench(limit);
+        let read_one = bench.take(1);
+        bench.settled(read(read_one, LimitReading { capacity: Some(10), ..says(9, end) }));
+        let lease = bench.take(4);
+        bench.settled(all_of(4, settle(lease, SettleKind::Accepted)));
+        let lease = bench.take(1);
+        refused(&mut bench, lease, vec![LimitReading { capacity: Some(5), ..says(0, end) }]);
+        assert_eq!((bench.stand().foreign, bench.available()), (0, left));
+    }
 }

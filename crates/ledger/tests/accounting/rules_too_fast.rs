@@ -4,7 +4,7 @@ use bursar_quota::{LeaseId, LimitSpec, PauseOrder, Reason, Scope, SettleGroup, S
 
 use crate::{
     bench::{Bench, budget, minute, settle},
-    words::{all_of, read, rung, says, slots},
+    words::{all_of, names, read, rung, says, slots},
 };
 
 fn bench(limit: LimitSpec) -> Bench {
@@ -103,7 +103,7 @@ fn who_was_refused_again_alone_was_not_one_of_too_many() {
         let mut bench = bench(minute(100));
         let refusal = |lease, left: Option<u64>| SettleGroup {
             pause: Some(PauseOrder { scope: Scope::Budget, retry_after_ms: None }),
-            readings: left.map(|left| says(left, None)).into_iter().collect(),
+            readings: vec![names(left, 100)],
             ..settle(lease, SettleKind::Refused { counted: false })
         };
         let leases: Vec<_> = (0..5).map(|_| bench.take(1)).collect();
