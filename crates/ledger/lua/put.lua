@@ -1,6 +1,6 @@
 -- put: declares a budget, or changes its declaration.
 -- Invariant: what weighs goes on weighing. A limit keeps its account while its name, kind, window and moment of counting stay; a changed one
--- begins with all that weighed, for its own window.
+-- begins with all that weighed, for its own window; and one whose account was lost with its declaration begins lost.
 -- KEYS  spec  state
 -- ARGV  budget  channel  json  the budget's own settings (a record)  number of limits, each: its settings (a record)
 -- REPLY {version, changed (1 or 0)}
@@ -9,6 +9,7 @@
 -- @include lib/clock
 -- @include lib/spec
 -- @include lib/limits
+-- @include lib/life
 -- @include lib/announce
 
 args.begin()
@@ -140,11 +141,28 @@ for l = 1, #declared do
   settings[l + 1] = settings[l + 1] .. ' key:' .. after.key
 end
 hash.put(stored, 'settings', table.concat(settings, '\n'))
+if not old and hash.text(state, 'life') then
+  -- The declaration was lost, and nobody deleted it: where the account was as well, or is not to be told, permits may be out.
+  local budget = { limits = {} }
+  record.read(settings[1], budget)
+  for l = 1, #declared do
+    if not state.have[declared[l].key] then
+      budget.limits[#budget.limits + 1] = declared[l]
+    end
+  end
+  if #budget.limits > 0 then
+    local settled_by = math.max(life.deadline(state), now + budget.permit_ttl)
+    limits.load(state, budget, now)
+    limits.lose_all(state, budget, settled_by, now, false)
+    limits.save(state, budget)
+  end
+end
 if old then
   limits.save(state, old)
   for i = 1, #old.limits do
     local limit = old.limits[i]
     if not limit.is_kept then
+      hash.put(state, limit.key, nil)
       local prefix = limit.key .. ':'
       local fields = hash.load_all(hash.open(KEYS[2]))
       for f = 1, #fields do

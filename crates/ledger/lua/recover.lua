@@ -1,6 +1,7 @@
 -- recover: a replica remembers more than the state knows: the store came back empty or older.
 -- Invariant: afterwards nothing is granted on what was forgotten. Each limit waits until all that may be under way has been
--- sent, then one probe's reading says where it stands; without readings it waits a whole window. Pauses go on.
+-- sent, then one probe's reading says where it stands; without readings it waits a whole window. Pauses go on. Where the
+-- declaration is gone as well the state keeps that it was lost: `put` then begins with limits that are.
 -- KEYS  spec  state  pause
 -- ARGV  budget  channel  witness  jitter (0 to 1)  latest (ms or `-`)  what the replica remembers: incarnation  sequence  time (ms)
 --   deadline (ms)  number of pauses, each: scope  until (ms, or `-`: until resumed)
@@ -18,8 +19,8 @@ local budget_name, channel, witness, jitter = args.text(), args.text(), args.tex
 local latest = args.optional()
 local incarnation, seq, seen_at, deadline = args.text(), args.num(), args.num(), args.num()
 
-local budget = spec.read(KEYS[1])
-if not budget then
+local budget, stored = spec.read(KEYS[1])
+if not budget and stored.have['version'] then
   return redis.error_reply('NOBUDGET no budget of this name')
 end
 announce.open(channel, budget_name)
@@ -33,7 +34,6 @@ if now < seen_at and not (latest and seen_at > latest) then
 end
 local is_known = hash.text(state, 'life') and life.went_before(state, incarnation)
 if life.is_behind(state, incarnation, seq, witness) then
-  limits.load(state, budget, now)
   if not is_known then
     life.begin_anew(state, incarnation, seq, now, jitter)
     announce.say('state_lost')
@@ -41,17 +41,14 @@ if life.is_behind(state, incarnation, seq, witness) then
   -- What others granted is not known; nobody's permit is longer than the longest that was told, or than usual.
   local settled_by = deadline
   if not is_known then
-    settled_by = math.max(deadline, life.deadline(state), now + budget.permit_ttl)
+    settled_by = math.max(deadline, life.deadline(state), now + (budget and budget.permit_ttl or 0))
   end
   life.grant(state, settled_by)
-  for l = 1, #budget.limits do
-    local limit = budget.limits[l]
-    local late = limit.kind == 'concurrency' or limit.completion == 1
-    if late or not is_known then
-      limits.lose(state, limit, late and settled_by or now + budget.send_within + 1, now, is_known)
-    end
+  if budget then
+    limits.load(state, budget, now)
+    limits.lose_all(state, budget, settled_by, now, is_known)
+    limits.save(state, budget)
   end
-  limits.save(state, budget)
 end
 local p = pauses.read(KEYS[3], state, now)
 for _ = 1, args.num() do

@@ -31,6 +31,9 @@ const LOSSES_A_COMMIT: u32 = 3;
 /// Budgets that a store is told of at once what is remembered.
 const TOLD_AT_ONCE: usize = 64;
 
+/// The same, of budgets that were not used of late, beside the commits of callers.
+const TOLD_BESIDE: usize = 4;
+
 /// Whether a call waits while the engine's server is another one.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
@@ -44,6 +47,8 @@ pub struct ScriptLedger<H> {
     keys: Keys,
     memory: Arc<Memory>,
     scripts_run: AtomicU64,
+    /// How often the store was found to know less than this replica.
+    losses: AtomicU64,
 }
 
 impl<H: fmt::Debug> fmt::Debug for ScriptLedger<H> {
@@ -61,6 +66,7 @@ impl<H: ScriptHost> ScriptLedger<H> {
             keys: Keys::new(prefix),
             memory: Arc::new(Memory::new(clock)),
             scripts_run: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
         }
     }
 
@@ -78,6 +84,11 @@ impl<H: ScriptHost> ScriptLedger<H> {
                 Err(HostError::Script { code, .. }) if code == "LOST" => {
                     self.recover(turn, budget, commit).await?;
                 }
+                Err(HostError::Script { code, .. }) if code == "FORGOTTEN" => {
+                    // Whoever declares it next must find that it was lost.
+                    self.recover(turn, budget, commit).await?;
+                    return Err(LedgerError::Forgotten(budget.clone()));
+                }
                 Err(error) => return Err(of_budget(budget, error)),
                 Ok(reply) => {
                     let (reply, told) = decode_commit(reply)?;
@@ -92,6 +103,7 @@ impl<H: ScriptHost> ScriptLedger<H> {
 
     /// Tells the store what it no longer knows of a budget, and remembers how the budget goes on there.
     async fn recover(&self, turn: Turn, budget: &BudgetName, commit: &Commit) -> Result<(), LedgerError> {
+        self.losses.fetch_add(1, Ordering::Relaxed);
         let Some(told) = self.memory.told(budget) else { return Ok(()) };
         let witness = self.memory.witness(budget, &commit.replica, self.memory.now());
         let call = encode_recover(&self.keys, budget, &told, &witness, commit.jitter);
@@ -103,20 +115,38 @@ impl<H: ScriptHost> ScriptLedger<H> {
     }
 
     /// Tells the store what is remembered of all budgets that were used of late, whenever its server is another one: who
-    /// granted what that does not know of may have nothing to ask, and others would be granted it again. Ends with the ledger.
+    /// granted what that does not know of may have nothing to ask, and others would be granted it again. Where that shows a
+    /// loss, the rest is told as well, while others go on. Ends with the ledger.
     pub async fn attest(ledger: Weak<Self>) {
         let Some(mut moves) = ledger.upgrade().map(|ledger| ledger.host.moves()) else { return };
-        while let Some(()) = moves.next().await {
-            let Some(ledger) = ledger.upgrade() else { return };
-            let recent = stream::iter(ledger.memory.recent());
-            let telling = recent.for_each_concurrent(TOLD_AT_ONCE, async |(budget, commit)| {
-                // Whoever uses the budget next is told of an error.
-                if let Err(error) = ledger.commit_in(Turn::Ahead, &budget, &commit).await {
-                    tracing::debug!(%budget, %error, "the store was not told what is remembered");
+        let mut moved = moves.next().await;
+        while let (Some(()), Some(ledger)) = (moved, ledger.upgrade()) {
+            let (recent, rest) = ledger.memory.by_age();
+            let losses = ledger.losses.load(Ordering::Relaxed);
+            ledger.tell(Turn::Ahead, TOLD_AT_ONCE, recent).await;
+            if ledger.losses.load(Ordering::Relaxed) > losses {
+                tokio::select! {
+                    biased;
+                    again = moves.next() => {
+                        moved = again;
+                        continue;
+                    }
+                    () = ledger.tell(Turn::Usual, TOLD_BESIDE, rest) => {}
                 }
-            });
-            telling.await;
+            }
+            drop(ledger);
+            moved = moves.next().await;
         }
+    }
+
+    async fn tell(&self, turn: Turn, at_once: usize, commits: Vec<(BudgetName, Commit)>) {
+        let telling = stream::iter(commits).for_each_concurrent(at_once, async |(budget, commit)| {
+            // Whoever uses the budget next is told of an error.
+            if let Err(error) = self.commit_in(turn, &budget, &commit).await {
+                tracing::debug!(%budget, %error, "the store was not told what is remembered");
+            }
+        });
+        telling.await;
     }
 
     /// The engine below.
@@ -175,7 +205,6 @@ fn unexpected(error: HostError) -> LedgerError {
 fn of_budget(budget: &BudgetName, error: HostError) -> LedgerError {
     match &error {
         HostError::Script { code, .. } if code == "NOBUDGET" => LedgerError::UnknownBudget(budget.clone()),
-        HostError::Script { code, .. } if code == "FORGOTTEN" => LedgerError::Forgotten(budget.clone()),
         HostError::Script { code, message } if code == "STALE" => match message.trim().parse() {
             Ok(version) => LedgerError::StaleSpec { budget: budget.clone(), version },
             Err(_) => unexpected(error),

@@ -124,16 +124,18 @@ impl Memory {
         self.known().get(budget).map(|known| known.told.clone())
     }
 
-    /// Commits of nothing to what was committed to within [`RECENT`] of the latest commit, the latest first.
-    pub(crate) fn recent(&self) -> Vec<(BudgetName, Commit)> {
-        let Some(replica) = self.name.get() else { return Vec::new() };
+    /// Commits of nothing to what was committed to, the latest first: those within [`RECENT`] of the latest commit, at most
+    /// [`MAX_RECENT`], and the rest.
+    pub(crate) fn by_age(&self) -> (Vec<(BudgetName, Commit)>, Vec<(BudgetName, Commit)>) {
+        let Some(replica) = self.name.get() else { return <_>::default() };
         let known = self.known();
-        let all = || known.young.iter().chain(&known.old);
-        let Some(latest) = all().map(|(_, known)| known.at).max() else { return Vec::new() };
-        let mut recent: Vec<_> = all().filter(|(_, known)| known.at + RECENT >= latest).collect();
-        recent.sort_by_key(|(name, known)| (Reverse(known.at), *name));
-        let recent = recent.into_iter().take(MAX_RECENT);
-        recent.map(|(name, known)| (name.clone(), known.latest.of_nothing(replica))).collect()
+        let mut all: Vec<_> = known.young.iter().chain(&known.old).collect();
+        all.sort_by_key(|(name, known)| (Reverse(known.at), *name));
+        let Some(latest) = all.first().map(|(_, known)| known.at) else { return <_>::default() };
+        let recent = all.iter().take(MAX_RECENT).take_while(|(_, known)| known.at + RECENT >= latest).count();
+        let mut commits =
+            all.into_iter().map(|(name, known)| (name.clone(), known.latest.of_nothing(replica)));
+        (commits.by_ref().take(recent).collect(), commits.collect())
     }
 
     /// Takes in what the reply to `commit` told that was made at `sent`, as `witness` said then.
@@ -263,7 +265,7 @@ mod tests {
     fn what_was_committed_to_of_late_is_named_the_latest_first_and_with_nothing_to_do() {
         let clock = ManualClock::at(Duration::ZERO);
         let memory = Memory::new(Arc::new(clock.clone()));
-        assert!(memory.recent().is_empty());
+        assert_eq!(memory.by_age(), (Vec::new(), Vec::new()));
         for name in ["old", "b", "c"] {
             let budget = BudgetName::new(name).unwrap();
             memory.witness(&budget, &replica(), memory.now());
@@ -272,9 +274,10 @@ mod tests {
         }
         // However long nothing was committed since.
         clock.advance(Duration::from_secs(60));
-        let recent = memory.recent();
-        let names: Vec<_> = recent.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["c", "b"]);
+        let (recent, rest) = memory.by_age();
+        let names =
+            |of: &[(BudgetName, Commit)]| of.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+        assert_eq!((names(&recent), names(&rest)), (vec!["c".into(), "b".into()], vec!["old".into()]));
         assert_eq!(recent[0].1, commit());
     }
 
@@ -286,8 +289,10 @@ mod tests {
             let budget = BudgetName::new(&format!("b{i}")).unwrap();
             memory.learn(&budget, &commit(), &Witness::default(), told("x", 1, 1), Duration::ZERO);
         }
-        assert_eq!(memory.recent().len(), MAX_RECENT);
+        let (recent, rest) = memory.by_age();
         let known = memory.known();
-        assert!(known.young.len() + known.old.len() <= 2 * BUDGETS_A_GENERATION);
+        let all = known.young.len() + known.old.len();
+        assert!(all <= 2 * BUDGETS_A_GENERATION);
+        assert_eq!((recent.len(), rest.len()), (MAX_RECENT, all - MAX_RECENT));
     }
 }

@@ -89,6 +89,18 @@ function limits.lose(state, limit, quiet_at, now, again)
   end
 end
 
+-- Those that a budget's loss is about: of all of them, or of those that count when a call is over, which may last until
+-- `settled_by`, if another replica tells it `again`.
+function limits.lose_all(state, budget, settled_by, now, again)
+  for l = 1, #budget.limits do
+    local limit = budget.limits[l]
+    local is_late = limit.kind == 'concurrency' or limit.completion == 1
+    if is_late or not again then
+      limits.lose(state, limit, is_late and settled_by or now + budget.send_within + 1, now, again)
+    end
+  end
+end
+
 -- Whether some limit does not know yet what was lost.
 function limits.is_recovering(budget)
   for l = 1, #budget.limits do

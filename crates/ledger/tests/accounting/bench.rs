@@ -186,13 +186,22 @@ impl Bench {
 
     /// Tells the store what it has forgotten, as `ScriptLedger` does.
     pub fn recover(&mut self) {
+        self.try_recover().unwrap();
+    }
+
+    /// The same, or the code with which that is refused.
+    pub fn try_recover(&mut self) -> Result<(), String> {
         self.losses += 1;
         // Any numbers that do not come again.
         let jitter = (self.losses as f64 * 0.618_033_988_7).fract();
         let call = encode_recover(&self.keys, &self.budget, &self.told, &self.witness, jitter);
-        let reply = self.run(scripts::recover(), &call);
+        let reply = self.call(scripts::recover(), &call).map_err(|error| match error {
+            HostError::Script { code, .. } => code,
+            error => panic!("{error}"),
+        })?;
         let (incarnation, seq, _) = decode_recover(reply).unwrap();
         (self.witness.incarnation, self.witness.seq) = (incarnation, seq);
+        Ok(())
     }
 
     /// What the store holds.
@@ -205,11 +214,16 @@ impl Bench {
         match copy {
             Some(copy) => self.vm.as_mut().unwrap().0.restore(copy),
             None => {
-                self.vm.as_mut().unwrap().0.restore(&KeyspaceCopy::default());
-                self.version = 0;
+                self.come_back_empty();
                 self.put(spec);
             }
         }
+    }
+
+    /// The store comes back empty, and nobody has declared the budget again.
+    pub fn come_back_empty(&mut self) {
+        self.vm.as_mut().unwrap().0.restore(&KeyspaceCopy::default());
+        self.version = 0;
     }
 
     pub fn acquire(&mut self, count: u16, cost: u64, ttl: u64) -> AcquireGroup {
@@ -337,6 +351,9 @@ impl Bench {
             Script::from_source("evict", text.to_owned())
         });
         let keys = vec![self.keys.of(&self.budget, part)];
+        if part == "spec" {
+            self.version = 0;
+        }
         self.run(&DROP, &ScriptCall { keys, args: Vec::new() });
     }
 

@@ -7,9 +7,11 @@ use bursar_ledger::{
     testing::{RedisSentinel, RedisServer},
 };
 use bursar_quota::{
-    AcquireGroup, BudgetName, BudgetSpec, ClassName, Commit, LeaseId, Ledger, LedgerError, LimitKind,
-    LimitName, LimitSpec, ReplicaName, Requests, SystemClock, TenantName, Tier, UnitName,
+    AcquireGroup, BudgetName, BudgetSpec, ClassName, Clock, Commit, LeaseId, Ledger, LedgerError, LimitKind,
+    LimitName, LimitSpec, ManualClock, Put, ReplicaName, Requests, SystemClock, TenantName, Tier, UnitName,
 };
+
+use redis::Value;
 
 use super::eventually;
 
@@ -18,8 +20,12 @@ const CAPACITY: u64 = 10;
 
 /// A replica's ledger, which tells another server what it remembers.
 async fn replica(url: String) -> Arc<ScriptLedger<RedisHost>> {
+    replica_by(url, Arc::new(SystemClock::new()))
+}
+
+fn replica_by(url: String, clock: Arc<dyn Clock>) -> Arc<ScriptLedger<RedisHost>> {
     let host = RedisHost::connect(RedisConfig { seed: 1, drivers: 1, ..RedisConfig::at(url) }).unwrap();
-    let ledger = Arc::new(ScriptLedger::new(host, "bursar:", Arc::new(SystemClock::new())));
+    let ledger = Arc::new(ScriptLedger::new(host, "bursar:", clock));
     tokio::spawn(ScriptLedger::attest(Arc::downgrade(&ledger)));
     ledger
 }
@@ -29,6 +35,10 @@ fn budget() -> BudgetName {
 }
 
 async fn declare(ledger: &ScriptLedger<RedisHost>) {
+    declare_as(budget(), ledger).await.unwrap();
+}
+
+async fn declare_as(name: BudgetName, ledger: &ScriptLedger<RedisHost>) -> Result<Put, LedgerError> {
     let kind = LimitKind::Window {
         capacity: CAPACITY,
         window: Duration::from_secs(3600),
@@ -36,11 +46,32 @@ async fn declare(ledger: &ScriptLedger<RedisHost>) {
         on_clock: false,
     };
     let limit = LimitSpec::new(LimitName::new("w").unwrap(), kind);
-    ledger.put(&BudgetSpec::new(budget(), vec![limit])).await.unwrap();
+    ledger.put(&BudgetSpec::new(name, vec![limit])).await
+}
+
+/// Declares until the store answers.
+async fn declare_next(ledger: &ScriptLedger<RedisHost>) {
+    for _ in 0..20 {
+        match declare_as(budget(), ledger).await {
+            Err(LedgerError::Unavailable { retry_after, .. }) => tokio::time::sleep(retry_after).await,
+            done => return assert_eq!(done, Ok(Put { version: 1, changed: true })),
+        }
+    }
+    panic!("the store does not come back")
 }
 
 /// Asks for so many permits, as the `turn`th commit of replica `name`.
 async fn acquire(
+    ledger: &ScriptLedger<RedisHost>,
+    name: &str,
+    turn: u128,
+    count: u16,
+) -> Result<u16, LedgerError> {
+    acquire_of(&budget(), ledger, name, turn, count).await
+}
+
+async fn acquire_of(
+    budget: &BudgetName,
     ledger: &ScriptLedger<RedisHost>,
     name: &str,
     turn: u128,
@@ -68,7 +99,7 @@ async fn acquire(
         acquires: vec![group],
         looks: Vec::new(),
     };
-    Ok(ledger.commit(&budget(), &commit).await?.decisions[0].granted)
+    Ok(ledger.commit(budget, &commit).await?.decisions[0].granted)
 }
 
 /// Asks until the store answers, and says how many were granted then.
@@ -182,16 +213,55 @@ async fn a_server_is_told_once_it_has_loaded_its_dump() {
     assert_eq!(granted_next(&knows, "knows", 10, 5).await, 0);
 }
 
+#[tokio::test]
+async fn a_server_that_is_restarted_empty_is_told_though_the_budget_is_to_be_declared_again() {
+    let mut server = RedisServer::start();
+    let (lost, other) = (replica(server.url()).await, replica(server.url()).await);
+    listening(&[&lost, &other]).await;
+    declare(&lost).await;
+    assert_eq!(acquire(&lost, "lost", 1, 10).await, Ok(10));
+    server.restart();
+    // Who declares it and asks has seen nothing of it, and who has asks for nothing.
+    declare_next(&other).await;
+    assert_eq!(granted_next(&other, "other", 10, 5).await, 0);
+}
+
+#[tokio::test]
+async fn what_was_not_used_of_late_is_told_as_well_where_something_was_lost() {
+    let mut server = RedisServer::start();
+    let clock = ManualClock::at(Duration::from_secs(1_700_000_000));
+    let (lost, other) = (replica_by(server.url(), Arc::new(clock.clone())), replica(server.url()).await);
+    listening(&[&lost, &other]).await;
+    declare(&lost).await;
+    assert_eq!(acquire(&lost, "lost", 1, 10).await, Ok(10));
+    clock.advance(Duration::from_secs(600));
+    let late = BudgetName::new("late").unwrap();
+    declare_as(late.clone(), &lost).await.unwrap();
+    assert_eq!(acquire_of(&late, &lost, "lost", 2, 1).await, Ok(1));
+    server.restart();
+    eventually("it is told", || async {
+        server.command(&["EXISTS", "bursar:{moved}:state"]) == Value::Int(1)
+    })
+    .await;
+    declare_next(&other).await;
+    assert_eq!(granted_next(&other, "other", 10, 5).await, 0);
+}
+
+/// Waits until each hears announcements.
+async fn listening(ledgers: &[&Arc<ScriptLedger<RedisHost>>]) {
+    for ledger in ledgers {
+        let mut listening = ledger.host().listening();
+        listening.wait_for(|hears| *hears).await.expect("it subscribes");
+    }
+}
+
 /// All ten are granted, of which the dump has one: to the second replica, which asks for nothing more.
 async fn replicas_of_an_old_dump(
     server: &RedisServer,
     url: &str,
 ) -> (Arc<ScriptLedger<RedisHost>>, Arc<ScriptLedger<RedisHost>>) {
     let (knows, lost) = (replica(url.to_owned()).await, replica(url.to_owned()).await);
-    for ledger in [&knows, &lost] {
-        let mut listening = ledger.host().listening();
-        listening.wait_for(|hears| *hears).await.expect("it subscribes");
-    }
+    listening(&[&knows, &lost]).await;
     declare(&knows).await;
     assert_eq!(acquire(&knows, "knows", 1, 1).await, Ok(1));
     server.save();
