@@ -20,7 +20,7 @@ pub enum Reason {
     PausedByOperator,
     /// The upstream said to stay away, and the time is not over.
     PausedByUpstream,
-    /// The truth is unknown; one probe is out, and the rest wait for its answer.
+    /// The truth is unknown: the rest wait for a probe's answer, or until what a lost state forgot is over.
     Probing,
     /// A window, a bucket or an adaptive rate is used up.
     QuotaExhausted,

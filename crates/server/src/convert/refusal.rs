@@ -49,7 +49,9 @@ fn sentence(budget: &BudgetName, refusal: &Refusal) -> String {
         Reason::PausedByOperator => format!("an operator has paused budget {budget}"),
         Reason::PausedByUpstream => format!("the upstream said to stay away from {limit}"),
         Reason::Probing => {
-            format!("where {limit} stands is not known: one probe is out, and the rest wait for its answer")
+            format!(
+                "where {limit} stands is not known: the rest wait for a probe's answer, or for a lost state to be over"
+            )
         }
         Reason::QuotaExhausted => format!("{limit} is used up"),
         Reason::ConcurrencyExhausted => format!("as many calls as {limit} allows at once are under way"),

@@ -1,5 +1,6 @@
 //! `bursar simulate`.
 
+mod all;
 mod range;
 mod view;
 
@@ -32,6 +33,7 @@ const SHOWN: usize = 12;
 #[command(after_help = "\
 Examples:
   bursar simulate --list                                     what worlds there are
+  bursar simulate --all --replicas 3 --workers 50 --windows 20   all of them, as one table
   bursar simulate --scenario window                          one history, as a table
   bursar simulate --scenario chaos --seed 42 --json | jq .violations
   bursar simulate --scenario chaos --seeds 0..10000          many; the first violation ends it and is saved
@@ -46,6 +48,10 @@ pub(crate) struct Args {
     /// Which world: a name that --list shows.
     #[arg(long, value_name = "NAME", default_value = "window")]
     scenario: String,
+    /// Play every scenario once, and print one table: what was refused and used in each, beside what is demanded; with --json as
+    /// {scenarios: [{…, demanded}]}.
+    #[arg(long, conflicts_with_all = ["list", "scenario", "seeds", "log"])]
+    all: bool,
     /// What everything random follows from.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -65,8 +71,8 @@ pub(crate) struct Args {
     /// replicas that crash and are cut off, a store that is out of reach, empty and older. Then all heals.
     #[arg(long)]
     faults: bool,
-    /// With --seeds: how many threads; without it as many as there are processors.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), requires = "seeds")]
+    /// With --seeds or --all: how many threads; without it as many as there are processors.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Write the whole event log there. With --seeds: the log of a seed that violates an invariant; without it to
     /// bursar-<scenario>-<seed>.log.
@@ -85,8 +91,8 @@ impl Args {
     }
 
     /// The command that runs one seed again.
-    fn replay(&self, seed: u64) -> String {
-        let mut command = format!("bursar simulate --scenario {} --seed {seed}", self.scenario);
+    fn replay(&self, scenario: &str, seed: u64) -> String {
+        let mut command = format!("bursar simulate --scenario {scenario} --seed {seed}");
         let sizes = [
             ("replicas", self.replicas.map(u32::from)),
             ("workers", self.workers.map(u32::from)),
@@ -107,6 +113,14 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     if args.list {
         return list(args.json);
+    }
+    if args.threads.is_some() && args.seeds.is_none() && !args.all {
+        return Err(Failure::Usage(
+            "--threads: one history runs in one thread; --seeds and --all are many".to_owned(),
+        ));
+    }
+    if args.all {
+        return all::run(args);
     }
     let sizes = args.sizes();
     if scenario(&args.scenario, args.seed, &sizes).is_none() {
@@ -204,7 +218,6 @@ fn tell(args: &Args, report: &Report) -> Outcome {
     if args.json {
         return output::json_of(report);
     }
-    let share = |share: f64| format!("{:.2} %", (share * 10_000.0).floor() / 100.0);
     let rows = [
         ("scenario", format!("{}, seed {}", report.scenario, report.seed)),
         (
@@ -213,7 +226,7 @@ fn tell(args: &Args, report: &Report) -> Outcome {
         ),
         ("permits", format!("{} granted, {:.2} a commit", report.granted, report.permits_per_commit)),
         ("upstream", format!("{} accepted, {} refused", report.accepted, report.refused_upstream)),
-        ("used of what there was", share(report.utilisation)),
+        ("used of what there was", all::share(report.utilisation)),
         ("fairness (Jain)", format!("{:.4}", report.jain)),
         ("waiting", format!("{} ms, 99 % at most {} ms", report.wait_p50_ms, report.wait_p99_ms)),
         ("virtual time", format!("{:.0} s, {} events", report.virtual_seconds, report.events)),
@@ -240,6 +253,6 @@ fn verdict(args: &Args, report: &Report) -> Outcome {
         "{} does not hold in seed {}; again: {}",
         first.invariant,
         report.seed,
-        args.replay(report.seed)
+        args.replay(&report.scenario, report.seed)
     )))
 }
