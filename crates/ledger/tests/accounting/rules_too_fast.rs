@@ -85,12 +85,13 @@ fn where_refusals_come_after_many_calls_as_well_it_takes_more_at_once() {
 #[test]
 fn many_that_are_refused_at_once_are_not_scattered() {
     let mut bench = bench(minute(1000));
-    for (at_once, apart) in [(2, 20_000), (2, 5000), (1, 5000)] {
+    // The last after so many calls that it is no part of a window.
+    for (at_once, calls, apart) in [(2, 70, 20_000), (2, 70, 5000), (1, 150, 5000)] {
         assert_eq!(rung(&mut bench), "sliding");
         let leases: Vec<_> = (0..at_once).map(|_| bench.take(1)).collect();
-        let lease = bench.take(70);
+        let lease = bench.take(calls);
         bench.now += 10;
-        bench.settled(all_of(70, settle(lease, SettleKind::Accepted)));
+        bench.settled(all_of(calls, settle(lease, SettleKind::Accepted)));
         leases.into_iter().for_each(|lease| refused(&mut bench, lease));
         bench.now += apart;
     }
