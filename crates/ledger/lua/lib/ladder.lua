@@ -24,7 +24,7 @@ ladder.fields = {
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
   'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse',
-  'scattered', 'vouched', 'risen', 'misread', 'misread_at', 'part',
+  'scattered', 'vouched', 'risen', 'misread', 'misread_at', 'part', 'crowd',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 

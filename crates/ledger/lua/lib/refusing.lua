@@ -28,8 +28,8 @@ local ALIKE, PARTS_WITHIN = 1 / 4, 3 / 4
 -- So few are this share of the capacity, or this cost.
 local DENSE, LEAST_DENSE = 1 / 16, 8
 -- Nor does it help where one is let out at a time, and so many refusals came all the same with something left, each after more
--- calls than those.
-local SPARSE = 2
+-- calls than those; unless it was so many at once that took the limit down: those no chance throws together, and now it is one.
+local SPARSE, CROWD = 2, 8
 -- So many times in a row a paced limit goes slower, without a window that was free of refusals, before it did so in vain.
 local VAIN = 3
 -- Pacing that did not help is not tried again for so many windows, nor are readings believed that were contradicted; twice as
@@ -38,14 +38,14 @@ local ALOOF, MOST_ALOOF = 32, 512
 
 -- ## sliding => paced: where the refusal named a time, one call after it finds out what has been given back meanwhile, however
 -- much a rolling window would still hold.
-local function pace(state, limit, now, is_told)
+local function pace(state, limit, now, is_told, crowd)
   if limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   end
   ladder.step_to(limit, PACED)
   ladder.forget(state, limit)
   limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, ladder.PACE, 0, now, now
-  limit.vouched = is_told and 1 or nil
+  limit.vouched, limit.crowd = is_told and 1 or nil, crowd
 end
 
 -- Whether others' use explains a refusal. Where it is not proven how windows end, one that none came before for many windows:
@@ -148,15 +148,17 @@ local function refuse(state, limit, s, remaining, now, is_told)
   if remaining ~= 0 and now < (limit.aloof_till or now) then
     return
   end
+  local crowd = limit.strikes
   limit.strike_at, limit.strikes = now, 1
   if limit.law == ladder.BUCKET then
     announce.say('rung', limit.name, 'bucket', ladder.NAMES[limit.on])
     limit.law = ladder.NO_BUCKET
   end
   local is_sparse = limit.on == PACED and limit.burst == 1 and (remaining or 0) > 0 and not is_dense
-  limit.sparse = is_sparse and (limit.sparse or 0) + 1 or nil
-  local is_in_vain = is_in_a_row and remaining and (limit.vain or 0) >= VAIN or not is_in_a_row and (limit.events or 0) >= EVENTS
-    or (limit.sparse or 0) >= SPARSE
+  local is_relieved = is_sparse and (limit.crowd or 0) >= CROWD
+  limit.sparse = is_sparse and not is_relieved and (limit.sparse or 0) + 1 or nil
+  local is_in_vain = is_in_a_row and remaining and (limit.vain or 0) >= VAIN
+    or not is_in_a_row and not is_relieved and (limit.events or 0) >= EVENTS or (limit.sparse or 0) >= SPARSE
   if limit.on == PACED and remaining ~= 0 and is_in_vain and limit.burst == 1 then
     give_up(limit, now)
   elseif limit.on == PACED then
@@ -166,7 +168,7 @@ local function refuse(state, limit, s, remaining, now, is_told)
   elseif remaining == 0 and limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   elseif remaining == 0 or again then
-    pace(state, limit, now, is_told)
+    pace(state, limit, now, is_told, crowd)
   end
 end
 
@@ -201,8 +203,10 @@ function refusing.put_down(ctx, group, l, index, till)
       may_be_at_once = true
     elseif weight and limit.kind == 'window' then
       local is_used_up = reading and reading.least == 0
-      local is_explained = weight.is_probe or limit.lost_until
-        or (foreign.a_window(limit, ctx.now) > 0 and excuses(limit, l, ctx.now))
+      -- Others use up what is left, and so did permits that were forgotten: where something is, it was not they.
+      local is_left = reading and (reading.least or 0) > 0
+      local by_others = not is_left and foreign.a_window(limit, ctx.now) > 0 and excuses(limit, l, ctx.now)
+      local is_explained = weight.is_probe or by_others or (not is_left and limit.lost_until)
         or slots.is_gone(limit, l.granted_at, limit.completion == 1 and lease.deadline_of(l, index) or l.send_by)
       is_named = is_named or is_used_up
       if is_used_up and not is_explained then

@@ -4,7 +4,7 @@ use bursar_quota::{LeaseId, LimitSpec, PauseOrder, Reason, Scope, SettleGroup, S
 
 use crate::{
     bench::{Bench, budget, minute, settle},
-    words::{all_of, names, read, rung, says, slots},
+    words::{aligned, all_of, names, read, rung, says, slots, until},
 };
 
 fn bench(limit: LimitSpec) -> Bench {
@@ -212,4 +212,73 @@ fn where_refusals_come_after_many_calls_as_well_more_that_come_soon_take_a_windo
 #[test]
 fn where_too_many_may_have_been_at_once_a_refusal_takes_no_window_down() {
     assert_eq!(rung(&mut struck(vec![minute(100), slots(60, 0)])), "sliding");
+}
+
+/// So many at once are refused with `left`, twice within a sixth of a window; the rung then.
+fn refused_twice(bench: &mut Bench, at_once: u16, left: Option<u64>) -> String {
+    for _ in 0..2 {
+        let leases: Vec<_> = (0..at_once).map(|_| bench.take(1)).collect();
+        bench.now += 10;
+        for lease in leases {
+            let readings = left.map(|left| says(left, None)).into_iter().collect();
+            bench.settled(SettleGroup { readings, ..settle(lease, SettleKind::Refused { counted: false }) });
+        }
+        bench.now += 2000;
+    }
+    rung(bench)
+}
+
+#[test]
+fn what_a_crowd_took_down_is_not_given_up_for_one_now_and_then() {
+    for (at_once, expected) in [(7, "sliding"), (8, "paced")] {
+        let mut bench = bench(minute(600));
+        assert_eq!(refused_twice(&mut bench, at_once, Some(590)), "paced");
+        // In one window, and in windows that are further apart.
+        for rest in [1000, 1000, 1000, 1000, 70_000, 70_000, 70_000, 70_000] {
+            bench.now += rest;
+            for _ in 0..40 {
+                bench.now += 110;
+                let lease = bench.take(1);
+                bench.settled(read(lease, says(599, None)));
+            }
+            bench.now += 110;
+            let lease = bench.take(1);
+            bench.now += 10;
+            bench.settled(SettleGroup {
+                readings: vec![says(599, None)],
+                ..settle(lease, SettleKind::Refused { counted: false })
+            });
+        }
+        assert_eq!(rung(&mut bench), expected, "{at_once} at once");
+    }
+}
+
+#[test]
+fn what_is_refused_with_something_left_was_not_used_up_by_others() {
+    for (left, expected) in [(Some(40), "paced"), (None, "aligned")] {
+        let mut bench = Bench::new(&budget(vec![aligned(100)]));
+        let lease = bench.take(50);
+        let reading = until(&bench, 40, 50_000);
+        bench.settled(all_of(50, read(lease, reading)));
+        assert_eq!(bench.stand().foreign, 10);
+        assert_eq!(refused_twice(&mut bench, 3, left), expected);
+    }
+}
+
+#[test]
+fn what_is_refused_with_something_left_was_not_used_up_before_a_loss() {
+    for (left, expected) in [(Some(80), "paced"), (None, "sliding")] {
+        let spec = budget(vec![LimitSpec { readings: true, ..minute(100) }]);
+        let mut bench = Bench::new(&spec);
+        bench.remembers = true;
+        let lease = bench.take(1);
+        bench.settled(read(lease, says(99, None)));
+        bench.come_back(None, &spec);
+        assert_eq!(bench.try_take(1).1.granted, 0);
+        bench.now += 5002;
+        let probe = bench.take(1);
+        bench.settled(read(probe, says(90, None)));
+        assert!(bench.stand().recovering_ms.is_some());
+        assert_eq!(refused_twice(&mut bench, 3, left), expected);
+    }
 }
