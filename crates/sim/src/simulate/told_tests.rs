@@ -124,17 +124,23 @@ impl Told {
 
     /// A call under a permit arrives; refused, it is told to stay away for so many seconds.
     fn call(&mut self, lease: u128, refused: Option<&str>) {
-        let headers = refused.map(|seconds| ("Retry-After".to_owned(), seconds.as_bytes().to_vec()));
+        let told = refused.filter(|seconds| !seconds.is_empty()).map(|seconds| ("Retry-After", seconds));
+        self.answered(lease, refused.is_some(), told.as_slice());
+    }
+
+    /// A call under a permit arrives, and is answered with such headers.
+    fn answered(&mut self, lease: u128, is_refused: bool, headers: &[(&str, &str)]) {
+        let header = |(name, value): &(&str, &str)| ((*name).to_owned(), value.as_bytes().to_vec());
         let answer = Answer {
             call: u64::try_from(lease).unwrap(),
-            accepted: refused.is_none(),
-            refused_by: refused.map(|_| "secondary".to_owned()),
-            status: if refused.is_some() { 429 } else { 200 },
-            headers: headers.into_iter().filter(|(_, seconds)| !seconds.is_empty()).collect(),
+            accepted: !is_refused,
+            refused_by: is_refused.then(|| "secondary".to_owned()),
+            status: if is_refused { 429 } else { 200 },
+            headers: headers.iter().map(header).collect(),
             body: Vec::new(),
             costs: Vec::new(),
             readings_sent: false,
-            tells_until: refused.is_some_and(|seconds| !seconds.is_empty()),
+            tells_until: is_refused && !headers.is_empty(),
         };
         self.book.arrived(self.now, &Arrival { key: (LeaseId(lease), 0), answer: &answer, units: &[] });
     }
@@ -334,6 +340,37 @@ fn a_grant_before_the_upstream_said_so_is_one_in_a_pause() {
     told.now += MS;
     told.grant(3);
     assert_eq!(told.found().len(), 1);
+}
+
+#[test]
+fn a_date_until_which_to_stay_away_is_one_by_the_responses_own() {
+    let away = "Sun, 22 Nov 2026 06:00:17 GMT";
+    // By the upstream's clock, whatever ours shows; its own date is cut to the second.
+    let cases: [(&[&str], u64); 5] = [
+        (&["Sun, 22 Nov 2026 06:00:07 GMT"], 9),
+        (&["Sun, 22 Nov 2026 06:00:16 GMT"], 0),
+        (&["Sun, 22 Nov 2026 06:00:18 GMT"], 0),
+        // Whose clock that is nobody knows.
+        (&[], 0),
+        (&["Sun, 22 Nov 2026 06:00:07 GMT", "Sun, 22 Nov 2026 06:00:08 GMT"], 0),
+    ];
+    for (dates, seconds) in cases {
+        let headers: Vec<_> =
+            dates.iter().map(|date| ("Date", *date)).chain([("Retry-After", away)]).collect();
+        let mut told = Told::new();
+        told.grant(1);
+        told.answered(1, true, &headers);
+        told.settle(1, SettleKind::Refused { counted: false }, 10_000);
+        let refused = told.now;
+        if seconds > 0 {
+            told.now = refused + Duration::from_secs(seconds) - MS;
+            told.grant(2);
+            assert_eq!(told.found(), [Invariant::NoGrantInPause], "{dates:?}");
+        }
+        told.now = refused + Duration::from_secs(seconds);
+        told.grant(3);
+        assert_eq!(told.found().len(), usize::from(seconds > 0), "{dates:?}");
+    }
 }
 
 #[test]

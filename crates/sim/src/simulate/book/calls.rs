@@ -19,12 +19,27 @@ pub(crate) struct Arrival<'a> {
     pub(crate) units: &'a [(String, u64)],
 }
 
-/// How long the response says to stay away, if it says so plainly: one line of whole seconds.
-fn stay_away(answer: &Answer) -> Option<Duration> {
-    let mut lines = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+/// The value of a header that stands in one line; of several nobody knows which is meant.
+fn only_line<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    let mut lines = answer.headers.iter().filter(|(of, _)| of.eq_ignore_ascii_case(name));
     let (line, None) = (lines.next()?, lines.next()) else { return None };
-    let seconds: u64 = std::str::from_utf8(&line.1).ok()?.parse().ok()?;
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+    std::str::from_utf8(&line.1).ok()
+}
+
+/// How long the response says to stay away at least, if it says so plainly: by whole seconds, or by a date beside its own `Date`.
+fn stay_away(answer: &Answer) -> Option<Duration> {
+    let text = only_line(answer, "retry-after")?;
+    let least = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            // Both are by a clock that may be off by any amount; and `Date` is cut to the second, so that the response may have
+            // been made as much as a second later than it says. Without it nobody knows how long the date is away.
+            let until = httpdate::parse_http_date(text).ok()?;
+            let made = httpdate::parse_http_date(only_line(answer, "date")?).ok()?;
+            until.duration_since(made).ok()?.checked_sub(Duration::from_secs(1))?
+        }
+    };
+    (!least.is_zero()).then_some(least)
 }
 
 impl Book {
