@@ -2,8 +2,8 @@
 //!
 //! | name | what must hold | when it is looked at | where it is not claimed |
 //! | --- | --- | --- | --- |
-//! | `no_refusal` | the upstream refuses no live permit: none that arrives within the time it may be sent; at most as many as the scenario allows | every call that arrives | refusals for reasons that no limit shows; a refusal for concurrency while a call outlasts its permit |
-//! | `few_epochs` | at most so many congestion epochs as the scenario allows | every settled refusal | refusals for reasons that no limit shows |
+//! | `no_refusal` | the upstream refuses no live permit: none that arrives within the time it may be sent; at most as many as the scenario allows | every call that arrives | refusals for reasons that no limit shows, for which the scenario has a bound of its own; a refusal for concurrency while a call outlasts its permit |
+//! | `few_epochs` | at most so many congestion epochs as the scenario allows; and while everything is refused for a reason that no limit shows no more probes than its back-off has | every settled refusal; every call that arrives | other refusals for such reasons; the probes: with every sort of fault |
 //! | `never_above` | were all that is available granted at once, and were it to arrive with all that may still come, the upstream would accept it | at twelve moments of every window, whatever is under way | as at rest, below; nothing is known yet of the limit; units of which a permit does not tell what its call will have cost |
 //! | `at_rest_not_above` | at rest no limit has more available than the truth | at rest, at several moments over two windows | scenarios that do not promise it; others use the token; the capacity changed, or the store's clock stepped or drifted, in the last windows; the rule is of another sort than declared; a lost store is being recovered |
 //! | `at_rest_exact` | and exactly the truth, in aligned limits | as above | as above; scenarios that do not promise it; in the last two windows somebody died, or some response told nothing of the limit; an end that the account does not know; responses slower than a quarter of the window |

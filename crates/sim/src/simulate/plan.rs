@@ -248,6 +248,11 @@ pub struct Expectation {
     /// The most congestion epochs: refusals of permits granted before the first of them was settled are one. `None`:
     /// not bounded.
     pub epochs_most: Option<u64>,
+    /// The most refusals for reasons that no limit shows, which the three above do not count; `None`: not bounded.
+    pub secondary_most: Option<u64>,
+    /// Of these, in each span in which everything is refused: the most of permits granted after the first was settled. `None`:
+    /// not bounded.
+    pub probes_most: Option<u64>,
     /// What is accepted of what would have been, at least; 0: nothing demanded.
     pub utilisation_least: f64,
     /// Jain's index over what equal tenants got, at least; 0: nothing demanded.

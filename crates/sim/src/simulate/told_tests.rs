@@ -1,5 +1,7 @@
 //! What the observer is told: each of its invariants fails where it must.
 
+mod closed;
+
 use std::{sync::Arc, time::Duration};
 
 use bursar_ledger::{HostError, VmUse};
@@ -15,7 +17,7 @@ use super::{
     dice::Dice,
     exact,
     invariants::Invariant,
-    plan::Scenario,
+    plan::{Scenario, Secondary},
     store::Machine,
     tests::sized,
     upstream::{Answer, RuleTruth},

@@ -73,6 +73,7 @@ impl Book {
         }
         if secondary {
             self.tally.secondary += 1;
+            self.refused_without_limit(now, key);
         } else if live && !self.outlasts(now, budget, answer) {
             let by = answer.refused_by.clone().unwrap_or_default();
             self.refused(now, budget, &by, granted_at);

@@ -139,6 +139,7 @@ impl Book {
         }
         let (class, granted_at, executed) = (permit.class.clone(), permit.granted_at, permit.executed);
         let (stay_away, secondary, tells) = (permit.stay_away, permit.secondary, permit.response_tells);
+        let refused_at = permit.refused_at;
         if is_first {
             self.count_settled(now, group.lease);
         }
@@ -149,6 +150,9 @@ impl Book {
         }
         self.note_dark(now, budget, (&class, granted_at), group);
         let SettleKind::Refused { .. } = group.kind else { return };
+        if let Some(refused_at) = refused_at {
+            self.closed_is_known(now, budget, refused_at);
+        }
         if let Some(until) = stay_away {
             let account = &mut self.accounts[budget];
             for (name, away) in account.classes.iter().zip(&mut account.stay_away) {
@@ -294,6 +298,7 @@ impl Book {
                 counted: Vec::new(),
                 executed: Executed::No,
                 secondary: false,
+                refused_at: None,
                 stay_away: None,
                 response_tells: false,
                 settled: None,

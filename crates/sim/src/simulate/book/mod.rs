@@ -4,6 +4,7 @@
 //! what the ledger keeps.
 
 mod calls;
+mod closed;
 mod commits;
 mod rest;
 
@@ -60,6 +61,8 @@ pub(crate) struct Permit {
     pub(crate) executed: Executed,
     /// The refusal that its call got was for a reason that no limit shows.
     secondary: bool,
+    /// When that was.
+    refused_at: Option<Duration>,
     /// Until when its response said to stay away.
     stay_away: Option<Duration>,
     /// Whether its response said when to come back or how a limit stands.
@@ -107,6 +110,8 @@ struct Account {
     /// Refusals of live permits that count, in all and by window.
     refused: u64,
     refused_by_window: BTreeMap<u128, u64>,
+    /// Spans in which the upstream refuses, as in its plan.
+    closed: Vec<closed::Closed>,
     /// By limit: when it was last left in the dark: a call settled without a reading, or never settled.
     dark: Vec<Option<Duration>>,
     /// Calls at the upstream, and those that ended lately: the permit's deadline, and when the call's slot is free.
@@ -230,6 +235,7 @@ impl Book {
                 epochs: 0,
                 refused: 0,
                 refused_by_window: BTreeMap::new(),
+                closed: vec![closed::Closed::default(); budget.upstream.secondary.len()],
                 dark: vec![None; spec.limits.len()],
                 running: BTreeMap::new(),
                 held: Vec::new(),

@@ -324,6 +324,8 @@ fn expects(it: &World, scenario: &Scenario, run: &Run) -> Expectation {
         refused_most: most,
         refused_per_window_most: None,
         epochs_most: None,
+        secondary_most: None,
+        probes_most: None,
         utilisation_least: utilisation_least(it, scenario, run),
         jain_least: 0.0,
         bounded_at_rest: it.is_true,

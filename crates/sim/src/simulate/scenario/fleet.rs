@@ -158,6 +158,9 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
         expects.refused_per_window_most.map(|most| most + u64::from(run.workers));
     // What a lost state knew of the upstream's kind is found out again.
     expects.epochs_most = expects.epochs_most.map(|most| (most + 2) * 3);
+    // A refusal that is told late, or to a store that forgets it, is followed by others; and its back-off begins anew.
+    expects.secondary_most = expects.secondary_most.map(|most| (most + u64::from(run.workers)) * 3);
+    expects.probes_most = None;
     if is_in_parts {
         // However evenly calls are let out, those that the faults delay come to the upstream together with others.
         expects.epochs_most = expects.epochs_most.map(|most| most + 2 * u64::from(run.windows));

@@ -63,6 +63,7 @@ pub(super) fn limit_change(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
+/// 600 a minute, of which everything is refused three times for so many milliseconds.
 fn closed(draws: &mut Draws, run: &Run, says_when: bool, lasts: [u64; 2]) -> Scenario {
     let mut scenario = OneLimit::minute(draws).world(draws, run);
     for share in [200, 450, 700] {
@@ -71,9 +72,23 @@ fn closed(draws: &mut Draws, run: &Run, says_when: bool, lasts: [u64; 2]) -> Sce
         let to = from + draws.ms(lasts[0]..=lasts[1]);
         scenario.budgets[0].upstream.secondary.push(Secondary { from, to, share: 1000, says_when });
     }
-    scenario.expects.refused_most = Some(u64::from(run.workers) * 3 + 30);
+    let probes = if says_when { 0 } else { probes_most(&scenario) };
+    // Each worker has one call under way when it begins; and it may ask again before what it says of that is in the store.
+    let under_way = u64::from(run.workers) * 2;
+    scenario.expects.secondary_most = Some((under_way + probes) * 3);
+    scenario.expects.probes_most = Some(probes);
     scenario.expects.utilisation_least = 0.995;
     scenario
+}
+
+/// How many probes a back-off that doubles sends at most into the longest span in which everything is refused. The i-th pause
+/// is up to `base * 2^i`, with full jitter: those up to log2 of the span may all be short. Each one after them would have to be at
+/// most a half, a fourth, an eighth ... of what it may be: six more happen once in 2^21 spans.
+fn probes_most(scenario: &Scenario) -> u64 {
+    let budget = &scenario.budgets[0];
+    let longest = budget.upstream.secondary.iter().map(|span| span.to - span.from).max().unwrap_or_default();
+    let steps = longest.as_millis().div_ceil(budget.spec.backoff.base.as_millis().max(1)).max(1);
+    u64::from(steps.next_power_of_two().ilog2()) + 6
 }
 
 /// 600 a minute; three times it refuses everything for 5 to 20 s, and says by Retry-After until when, in seconds or as a date.
@@ -81,7 +96,6 @@ fn closed(draws: &mut Draws, run: &Run, says_when: bool, lasts: [u64; 2]) -> Sce
 pub(super) fn retry_after(draws: &mut Draws, run: &Run) -> Scenario {
     let mut scenario = closed(draws, run, true, [5_000, 20_000]);
     scenario.budgets[0].upstream.refusal.retry_after = draws.one_of(&[RetryAfter::Seconds, RetryAfter::Date]);
-    scenario.expects.epochs_most = Some(6);
     scenario
 }
 
@@ -96,9 +110,9 @@ pub(super) fn secondary(draws: &mut Draws, run: &Run) -> Scenario {
         share: 5,
         says_when: false,
     });
-    scenario.expects.refused_most =
-        Some(u64::from(run.workers) * 3 + 30 + u64::from(run.windows + 1) * 600 / 100);
-    scenario.expects.epochs_most = None;
+    // Three of the 600 calls of a window are expected; twice as many and ten do not come by chance.
+    let by_chance = u64::from(run.windows + 1) * 3 * 2 + 10;
+    scenario.expects.secondary_most = scenario.expects.secondary_most.map(|most| most + by_chance);
     scenario.expects.utilisation_least = 0.99;
     scenario
 }

@@ -197,6 +197,8 @@ pub(super) fn all_of_it(window: Duration) -> Expectation {
         refused_most: Some(0),
         refused_per_window_most: None,
         epochs_most: Some(0),
+        secondary_most: None,
+        probes_most: None,
         utilisation_least: 0.995,
         jain_least: 0.99,
         tier_error_most: None,
