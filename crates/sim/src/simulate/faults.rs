@@ -61,12 +61,14 @@ async fn happen(world: Arc<World>, event: FaultEvent) {
             down(true);
             world.pass(lasts).await;
             store.lose_all();
+            world.server.send_modify(|server| *server += 1);
             down(false);
         }
         Fault::StoreOlder(by) => {
             down(true);
             world.pass(lasts).await;
             store.go_back(at.saturating_sub(by));
+            world.server.send_modify(|server| *server += 1);
             down(false);
         }
         Fault::StoreStep(ms) => store.step(ms),

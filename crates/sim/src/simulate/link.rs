@@ -1,4 +1,5 @@
-//! A replica's way to the store: slow, lossy, cut off, or dead.
+//! A replica's way to the store: slow, lossy, cut off, or dead. It finds out, as the driver of a real server does, that the
+//! store is another server than before, tells that what the replica remembers, and holds back everything else meanwhile.
 
 use std::{
     borrow::Cow,
@@ -13,7 +14,8 @@ use bursar_quota::{
     BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, Ledger, LedgerError,
     LedgerEvent, Put, SettleGroup, SettleKind, Stored,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 
 use super::{
     book::{CLOCK_DOUBT, Ran},
@@ -29,6 +31,10 @@ use super::{
 const GIVES_UP_AFTER: Duration = Duration::from_millis(500);
 /// When it is told to come back.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Within so long a replica looks for a store that it lost, in ms; and so long it holds calls back that tell nothing of what it
+/// remembers, where the store is another server.
+const RETURN: u64 = 300;
+const HOLD: Duration = Duration::from_millis(500);
 /// Announcements on their way to a replica at once.
 const ON_THEIR_WAY: usize = 256;
 /// Of a thousand commits that refused: looked at whether the time that was named is exact.
@@ -44,6 +50,10 @@ struct Way {
     looks: Mutex<Dice>,
     /// Commits that are under way: one a lane.
     commits: Mutex<Vec<(BudgetName, Arc<Commit>)>>,
+    /// Which server it met last, and until when calls are held back there.
+    met: Mutex<(u64, Duration)>,
+    /// Changes each time that it meets another.
+    moved: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Way {
@@ -59,7 +69,7 @@ struct Wire(Arc<Way>);
 /// The ledger as one life of one replica knows it: its own memory, and its own way to the store.
 #[derive(Debug)]
 pub(crate) struct Link {
-    ledger: ScriptLedger<Wire>,
+    ledger: Arc<ScriptLedger<Wire>>,
 }
 
 /// A call on its way, and the commit that it carries.
@@ -92,8 +102,29 @@ impl Link {
         let (dice, looks) = (world.dice("link", number), world.dice("looks", number));
         let clock: Arc<dyn Clock> = world.clock.clone();
         let commits = Mutex::default();
-        let way = Way { world, replica, life, dice: Mutex::new(dice), looks: Mutex::new(looks), commits };
-        Self { ledger: ScriptLedger::new(Wire(Arc::new(way)), PREFIX, clock) }
+        let server = *world.server.borrow();
+        let way = Arc::new(Way {
+            world,
+            replica,
+            life,
+            dice: Mutex::new(dice),
+            looks: Mutex::new(looks),
+            commits,
+            met: Mutex::new((server, Duration::ZERO)),
+            moved: watch::Sender::new(server),
+        });
+        let ledger = Arc::new(ScriptLedger::new(Wire(Arc::clone(&way)), PREFIX, clock));
+        // As `bursar serve` does. Both end with the replica.
+        let (life, attests) = (Arc::clone(&way.life), ScriptLedger::attest(Arc::downgrade(&ledger)));
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = life.ended.cancelled() => {}
+                () = attests => {}
+                () = way.look_for_servers(number) => {}
+            }
+        });
+        Self { ledger }
     }
 }
 
@@ -118,6 +149,30 @@ impl Way {
     fn is_cut(&self) -> bool {
         self.world.store_down.load(Ordering::Relaxed) > 0
             || self.world.replicas[self.replica].is_cut_from_store()
+    }
+
+    /// Comes back to a store that it lost, whether or not it has something to send.
+    async fn look_for_servers(&self, number: u64) {
+        let (mut servers, mut dice) = (self.world.server.subscribe(), self.world.dice("return", number));
+        while servers.changed().await.is_ok() {
+            self.world.pass(Duration::from_millis(dice.within(&(0..=RETURN)))).await;
+            while self.is_cut() {
+                self.world.pass(Duration::from_millis(RETURN)).await;
+            }
+            self.meet();
+        }
+    }
+
+    /// Whoever reaches another server than before has what is remembered told there: until when all else is held back.
+    fn meet(&self) -> Duration {
+        let (server, now) = (*self.world.server.borrow(), self.world.now());
+        let mut met = lock(&self.met);
+        if met.0 != server && !self.is_cut() {
+            *met = (server, now + HOLD);
+            self.note(format_args!("finds another server"));
+            self.moved.send_replace(server);
+        }
+        met.1
     }
 
     /// A dead replica hears nothing more.
@@ -254,9 +309,29 @@ impl ScriptHost for Wire {
         script: &'static Script,
         call: ScriptCall,
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
-        let commit = self.0.commit_of(script, &call);
-        let at = self.0.world.now();
-        Box::pin(self.0.carry(Sent { script, call, commit, at }))
+        Box::pin(async move {
+            let way = &self.0;
+            way.world.until(way.meet()).await;
+            let (commit, at) = (way.commit_of(script, &call), way.world.now());
+            way.carry(Sent { script, call, commit, at }).await
+        })
+    }
+
+    fn run_ahead<'a>(
+        &'a self,
+        script: &'static Script,
+        call: ScriptCall,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        // What tells of what is remembered is no lane's commit, and asks for nothing.
+        Box::pin(self.0.carry(Sent { script, call, commit: None, at: self.0.world.now() }))
+    }
+
+    fn moves(&self) -> BoxStream<()> {
+        let moved = self.0.moved.subscribe();
+        Box::pin(stream::unfold(moved, |mut moved| async move {
+            moved.changed().await.ok()?;
+            Some(((), moved))
+        }))
     }
 
     fn announcements(&self) -> BoxStream<Vec<u8>> {

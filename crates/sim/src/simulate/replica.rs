@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -10,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use bursar_coordinator::{Config, Coordinator, CoordinatorError, WatchItem};
-use bursar_quota::{Clock, EventKind, ReplicaName};
+use bursar_coordinator::{Config, Coordinator, CoordinatorError, WatchItem, Watcher};
+use bursar_quota::{BudgetSpec, Clock, EventKind, ReplicaName};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,9 @@ use super::{dice::Dice, link::Link, plan::Millis, world::World};
 const SILENCE: Duration = Duration::from_secs(2);
 /// How often a replica looks whether the store still knows its budgets, as `bursar serve` does.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// The least time between two declarations that callers bring about, and how long a deletion may be on its way meanwhile.
+const BETWEEN: Duration = Duration::from_secs(1);
+const ANNOUNCED: Duration = Duration::from_millis(100);
 /// How long it waits before it tries to declare again, at first and at most.
 pub(super) const PAUSE: (u64, u64) = (200, 1000);
 
@@ -120,6 +124,7 @@ impl World {
         let seed = self.dice("replica", (replica as u64) << 32 | life.number).bits();
         let clock: Arc<dyn Clock> = self.clock.clone();
         let coordinator = Coordinator::new(link, Arc::clone(&self.profiles), clock, Config::new(name, seed));
+        coordinator.expect_budgets(self.scenario.budgets.iter().map(|budget| budget.spec.name.clone()));
         let declares = declare(Arc::clone(self), replica, coordinator.clone());
         let ended = life.ended.clone();
         state.running = Some((coordinator, life));
@@ -189,11 +194,12 @@ impl World {
 /// What `bursar serve` does beside serving: declares its budgets, and again when the store has lost them.
 async fn declare(world: Arc<World>, replica: usize, coordinator: Coordinator) {
     let mut dice = world.dice("declarer", replica as u64);
+    let mut over = true;
     loop {
         let mut events = coordinator.watch();
         for budget in &world.scenario.budgets {
             let mut pause = PAUSE.0;
-            while let Err(error) = coordinator.put_budget(budget.spec.clone()).await {
+            while let Err(error) = put(&coordinator, &budget.spec, over).await {
                 if let CoordinatorError::Invalid(error) = error {
                     world.note(format_args!("r{replica}"), format_args!("cannot declare: {error}"));
                     return;
@@ -201,36 +207,72 @@ async fn declare(world: Arc<World>, replica: usize, coordinator: Coordinator) {
                 sleep(Duration::from_millis(dice.within(&(pause / 2..=pause)))).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
+            coordinator.budget_answered(&budget.spec.name);
         }
-        loop {
-            let event = tokio::select! {
-                biased;
-                event = events.next() => event,
-                () = sleep(LOOK) => {
-                    let mut is_unknown = false;
-                    for budget in &world.scenario.budgets {
-                        let read = coordinator.get_budget(&budget.spec.name).await;
-                        is_unknown |= matches!(read, Err(CoordinatorError::UnknownBudget(_)));
-                    }
-                    if is_unknown {
-                        break;
-                    }
-                    continue;
-                }
-            };
-            match event {
-                Some(WatchItem::Event(event)) => {
-                    world.note(
-                        format_args!("r{replica}"),
-                        format_args!("hears {}: {:?}", event.budget, event.kind),
-                    );
-                    if event.kind == EventKind::StateLost {
-                        break;
-                    }
-                }
-                Some(WatchItem::Missed(_)) => {}
-                None => return,
-            }
+        match needed(&world, replica, &coordinator, &mut events).await {
+            Some(need) => over = need,
+            None => return,
         }
     }
+}
+
+/// Declares a budget; unless `over`, only if the store does not know it.
+async fn put(coordinator: &Coordinator, spec: &BudgetSpec, over: bool) -> Result<(), CoordinatorError> {
+    if over || coordinator.find_budget(&spec.name).await?.is_none() {
+        coordinator.put_budget(spec.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Waits until budgets are to be declared again: whether over what is there, as when their state was lost. `None`: the replica
+/// has ended.
+async fn needed(
+    world: &World,
+    replica: usize,
+    coordinator: &Coordinator,
+    events: &mut Watcher,
+) -> Option<bool> {
+    let mut missed = pin!(missed(coordinator));
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event,
+            () = &mut missed => return Some(false),
+            () = sleep(LOOK) => {
+                for budget in &world.scenario.budgets {
+                    if matches!(coordinator.find_budget(&budget.spec.name).await, Ok(None)) {
+                        return Some(false);
+                    }
+                }
+                continue;
+            }
+        };
+        match event {
+            Some(WatchItem::Event(event)) => {
+                world.note(
+                    format_args!("r{replica}"),
+                    format_args!("hears {}: {:?}", event.budget, event.kind),
+                );
+                if event.kind == EventKind::StateLost {
+                    return Some(true);
+                }
+            }
+            Some(WatchItem::Missed(_)) => {}
+            None => return None,
+        }
+    }
+}
+
+/// Waits until a caller misses a budget, and not for less than [`BETWEEN`] since the last declaration.
+async fn missed(coordinator: &Coordinator) {
+    tokio::select! {
+        biased;
+        // What was missed before the last declaration was declared by it.
+        () = coordinator.budget_missed() => {}
+        () = std::future::ready(()) => {}
+    }
+    let rest = pin!(sleep(BETWEEN));
+    coordinator.budget_missed().await;
+    sleep(ANNOUNCED).await;
+    rest.await;
 }

@@ -13,7 +13,7 @@ use std::{
 use bursar_dialect::Profiles;
 use bursar_ledger::ScriptLedger;
 use bursar_quota::Clock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) replicas: Vec<Replica>,
     /// How many faults keep everybody from the store now.
     pub(crate) store_down: AtomicU32,
+    /// Which server the store is: another each time that it lost something.
+    pub(crate) server: watch::Sender<u64>,
     /// The load ends: who waits for a permit waits on, nobody begins anew.
     pub(crate) closing: CancellationToken,
     /// Nobody waits any more.
@@ -94,6 +96,7 @@ impl World {
             clock,
             replicas: (0..scenario.replicas.max(1)).map(|_| Replica::default()).collect(),
             store_down: AtomicU32::new(0),
+            server: watch::Sender::new(0),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             profiles: profiles(scenario),
