@@ -16,7 +16,7 @@
 //! | `bounded_wait` | nobody who waits in a queue (is willing to wait as long as the bound) waits longer than the scenario's bound; of those who give up before and ask again, somebody is served within it; counted from the moment at which all faults were healed | every grant, the end of the load, after which who still waits is to be served within it | scenarios without a bound |
 //! | `bounded_work` | the commands and instructions of a commit are bounded by what it was asked, and the commits of which nothing comes by what happens | every commit | never |
 //! | `bounded_memory` | the store's keys and bytes are bounded by the leases that may still be asked for; a lane tells of no more waiters than there are workers | every commit | never |
-//! | `utilisation` | at least so much is accepted of what the upstream would have accepted | at the end | scenarios that do not promise it, fleets of fewer than 12 |
+//! | `utilisation` | at least so much is accepted of what the upstream would have accepted | at the end | scenarios that do not promise it, fewer than 50 workers (in `chaos` 12) or 5 windows |
 //! | `scripts_answer` | a script answers as its callers read it, or refuses by a name that they know | every script that runs | never |
 //! | `fair` | Jain's index over equal tenants is at least so much | at the end | scenarios that do not promise it, tenants with unequally many workers |
 

@@ -27,8 +27,9 @@ const SHOWN: usize = 12;
 /// Real replicas run the real scripts, in one thread whose clock stands still until nobody has anything to do. The upstreams
 /// are models that know the truth; what the scripts answer is held against it, event by event, by invariants with names
 /// (no_refusal, charges_equal, slots_return, ...). Workers, messages, replicas and the store fail as the scenario says. The
-/// same scenario, sizes and seed give the same history, byte for byte, on every machine. What share must be used is promised at
-/// the usual sizes: in few windows, or of few calls, one that is lost weighs more.
+/// same scenario, sizes and seed give the same history, byte for byte, on every machine. What share must be used is promised of
+/// 50 workers and 5 windows or more, and in chaos of what the seed makes of it: in few windows, or of few calls, one that is lost
+/// weighs more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
