@@ -6,6 +6,7 @@
 mod chaos;
 mod draws;
 mod fleet;
+mod forgotten;
 mod headers;
 mod misled;
 mod others;
@@ -83,6 +84,8 @@ const ALL: &[Entry] = table! {
     "lost-70s" fleet::lost_70s, "a replica lost for 70 s, and the store";
     "regions" fleet::regions, "three replicas at different distances, with different numbers of workers";
     "state-empty" fleet::state_empty, "the store comes back empty";
+    "state-empty-blind" forgotten::state_empty_blind, "the same, and no response tells anything of what was used";
+    "state-empty-idle" forgotten::state_empty_idle, "the same, while the replica that used it has nobody who asks";
     "state-older" fleet::state_older, "the store comes back older by some seconds";
     "faults" fleet::faults, "workers stall, die and repeat themselves, messages are lost, late and doubled, replicas crash";
     "two-windows" plain::two_windows, "100 in 10 seconds and 500 a minute";
