@@ -25,6 +25,8 @@ mod faults;
 pub mod invariants;
 mod link;
 mod log;
+#[cfg(test)]
+mod mutant_tests;
 mod placement;
 pub mod plan;
 mod replica;
