@@ -6,10 +6,6 @@ use super::{
 };
 use crate::simulate::plan::{Fault, FaultEvent, ReplicaPlan, RuleKind, Scenario, Style};
 
-/// Whether a replica that remembers a budget tells a store that has forgotten it before it is declared there again, though
-/// nobody asks it for a permit. Until then what it granted may be granted once more, and no refusal cannot be promised of it.
-const IDLE_REPLICAS_TELL: bool = false;
-
 /// 600 a minute, of which no response tells anything; in half of the seeds beside 700 of which they tell.
 fn blind(draws: &mut Draws, run: &Run) -> Scenario {
     let declared = draws.one_of(&[Declared::Aligned, Declared::Rolling]);
@@ -62,9 +58,5 @@ pub(super) fn state_empty_idle(draws: &mut Draws, run: &Run) -> Scenario {
         scenario.faults.events.push(FaultEvent { at, lasts, what: Fault::CutFromWorkers(0) });
     }
     scenario.expects.utilisation_least = 0.0;
-    if !IDLE_REPLICAS_TELL && run.replicas > 1 {
-        scenario.expects.refused_most = None;
-        scenario.expects.epochs_most = None;
-    }
     scenario
 }
