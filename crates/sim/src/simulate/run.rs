@@ -146,6 +146,7 @@ async fn live(scenario: &Scenario, seed: u64, keep: Keep) -> Outcome {
     declared(&world).await;
     rest(&world, stopped).await;
     let foreign_seen = end(&world, stopped).await;
+    world.book().at_most_offered(world.now(), after.accepted, after.offered);
     report(&world, measured, by_tier, foreign_seen)
 }
 

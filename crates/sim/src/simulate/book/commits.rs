@@ -9,7 +9,7 @@ use bursar_quota::{
 };
 
 use super::{Book, Executed, LEASE_AGAIN, LEASE_LATE, Permit};
-use crate::simulate::invariants::Invariant;
+use crate::simulate::{invariants::Invariant, plan::Fault};
 
 /// One commit that ran.
 #[derive(Debug, Clone, Copy)]
@@ -162,6 +162,16 @@ impl Book {
             }
         }
         self.check_epoch(now, (budget, granted_at), taken, (tells, secondary));
+    }
+
+    /// How far the store's clock has been set back so far: so much longer it keeps what expires by it.
+    fn store_set_back(&self, now: Duration) -> Duration {
+        let steps = self.scenario.faults.events.iter().filter(|event| event.at <= now);
+        let back = steps.map(|event| match event.what {
+            Fault::StoreStep(ms) => u64::try_from(-ms).unwrap_or(0),
+            _ => 0,
+        });
+        Duration::from_millis(back.sum())
     }
 
     /// One more permit of a lease is settled: once all are, it is kept for those who settle again.
@@ -381,9 +391,10 @@ impl Book {
             );
             self.violate(now, Invariant::BoundedWork, text);
         }
+        let set_back = self.store_set_back(now);
         for _ in 0..SWEPT {
             let Some((&(forgotten, lease), ())) = self.leases.first_key_value() else { break };
-            if forgotten >= now {
+            if forgotten + set_back >= now {
                 break;
             }
             self.leases.remove(&(forgotten, lease));

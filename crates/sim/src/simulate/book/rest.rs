@@ -14,9 +14,6 @@ use crate::simulate::{
 /// So many workers use up what any of the scenarios' upstreams gives; of fewer no share of it is demanded.
 const ENOUGH: u16 = 12;
 
-/// So much of what the upstream offered may be used: all of it, but for how fractions are rounded.
-const EDGE: f64 = 1.000_001;
-
 /// One budget at rest: what the scripts say of it, and what is so.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rest<'a> {
@@ -263,6 +260,15 @@ impl Book {
         })
     }
 
+    /// Whoever asks at every moment is accepted as often as can be, from the beginning to any moment; between two moments others
+    /// may be once more, who were not as often before.
+    pub(crate) fn at_most_offered(&mut self, now: Duration, accepted: u64, offered: u64) {
+        if accepted > offered && self.scenario.expects.utilisation_least > 0.0 {
+            let text = format!("{accepted} were accepted, of {offered} that could be");
+            self.violate(now, Invariant::Utilisation, text);
+        }
+    }
+
     /// What the whole run is held against.
     pub(crate) fn at_last(&mut self, now: Duration, utilisation: f64, jain: f64, tiers: [f64; 3]) {
         let expects = &self.scenario.expects;
@@ -273,11 +279,6 @@ impl Book {
             let text = format!(
                 "{utilisation:.5} of what the upstream would have accepted was, at least {least} is promised"
             );
-            self.violate(now, Invariant::Utilisation, text);
-        }
-        if utilisation > EDGE && least > 0.0 {
-            let text =
-                format!("{utilisation:.5} of what the upstream would have accepted was, which cannot be");
             self.violate(now, Invariant::Utilisation, text);
         }
         // Who has more workers than others wants more.

@@ -54,6 +54,9 @@ pub(super) fn lying(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
+/// Fewer than so many are few.
+const FEW: u16 = 20;
+
 /// 600 a minute, or 200 in 20 s, declared as it is; readings tell what stood up to 500 ms before. One congestion event until
 /// that is found, then no refusal, and 99 %.
 pub(super) fn lagging(draws: &mut Draws, run: &Run) -> Scenario {
@@ -63,7 +66,8 @@ pub(super) fn lagging(draws: &mut Draws, run: &Run) -> Scenario {
     let mut scenario = limit.world(draws, run);
     scenario.budgets[0].upstream.noise = Noise { lag: draws.ms(100..=500), ..Noise::default() };
     scenario.expects.refused_most = Some(u64::from(run.workers));
-    scenario.expects.epochs_most = Some(1);
+    // Where few call, one that is refused may not have been let out by a reading.
+    scenario.expects.epochs_most = Some(if run.workers < FEW { 3 } else { 1 });
     scenario.expects.utilisation_least = 0.99;
     scenario.expects.bounded_at_rest = false;
     scenario.expects.exact_at_rest = false;
