@@ -57,14 +57,16 @@ fn seeds_are_counted_and_the_first_violation_is_saved_with_the_command_that_repl
     let told = json(&held);
     assert_eq!((&told["ran"], &told["violations"]), (&3.into(), &serde_json::json!([])));
 
-    // Twelve workers whose calls take longer than a window cannot use it up: the scenario's own bound is violated.
-    let violated = bursar(small.iter().chain(&["--scenario", "late", "--workers", "12", "--seeds", "4..6"]))
+    // Twelve workers whose calls take longer than a window cannot use it up.
+    let demanding = ["--scenario", "late", "--workers", "12", "--used-least", "99.5"];
+    let violated = bursar(small.iter().chain(&demanding).chain(&["--seeds", "4..6"]))
         .current_dir(folder.path())
         .output()
         .unwrap();
     assert_eq!(violated.status.code(), Some(1), "{}", stderr(&violated));
     assert!(fs::read(folder.path().join("bursar-late-4.log")).unwrap().len() > 1000);
-    let replay = "bursar simulate --scenario late --seed 4 --replicas 1 --workers 12 --windows 1";
+    let replay =
+        "bursar simulate --scenario late --seed 4 --replicas 1 --workers 12 --windows 1 --used-least 99.5";
     assert!(stderr(&violated).contains(replay), "{}", stderr(&violated));
     let nowhere = bursar(small.iter().chain(&[
         "--scenario",

@@ -21,7 +21,7 @@ use crate::{
         Keys, Reader, decode_commit, decode_event, decode_recover, decode_stored, encode_commit, encode_get,
         encode_put, encode_recover,
     },
-    memory::Memory,
+    memory::{Commits, Memory},
     scripts,
 };
 
@@ -139,7 +139,7 @@ impl<H: ScriptHost> ScriptLedger<H> {
         }
     }
 
-    async fn tell(&self, turn: Turn, at_once: usize, commits: Vec<(BudgetName, Commit)>) {
+    async fn tell(&self, turn: Turn, at_once: usize, commits: Commits) {
         let telling = stream::iter(commits).for_each_concurrent(at_once, async |(budget, commit)| {
             // Whoever uses the budget next is told of an error.
             if let Err(error) = self.commit_in(turn, &budget, &commit).await {

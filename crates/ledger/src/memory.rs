@@ -77,6 +77,9 @@ struct Generations {
     old: HashMap<BudgetName, Known>,
 }
 
+/// Commits of nothing, each to a budget.
+pub(crate) type Commits = Vec<(BudgetName, Commit)>;
+
 /// A replica's memory.
 pub(crate) struct Memory {
     clock: Arc<dyn Clock>,
@@ -126,7 +129,7 @@ impl Memory {
 
     /// Commits of nothing to what was committed to, the latest first: those within [`RECENT`] of the latest commit, at most
     /// [`MAX_RECENT`], and the rest.
-    pub(crate) fn by_age(&self) -> (Vec<(BudgetName, Commit)>, Vec<(BudgetName, Commit)>) {
+    pub(crate) fn by_age(&self) -> (Commits, Commits) {
         let Some(replica) = self.name.get() else { return <_>::default() };
         let known = self.known();
         let mut all: Vec<_> = known.young.iter().chain(&known.old).collect();

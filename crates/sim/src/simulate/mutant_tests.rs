@@ -69,6 +69,7 @@ fn plays_the_world_that_is_named() {
         workers: Some(workers.parse().unwrap()),
         windows: Some(windows.parse().unwrap()),
         faults: false,
+        used_least: None,
     };
     let seed = seed.parse().unwrap();
     let report = run(&scenario(name, seed, &sizes).unwrap(), seed, Keep::Last(0)).unwrap().report;
@@ -94,7 +95,7 @@ fn a_back_off_that_does_not_double_is_noticed() {
 
 #[test]
 fn a_loss_that_is_granted_again_is_noticed() {
-    for mutant in ["loss-not-noticed", "loss-grants-on", "loss-has-room"] {
+    for mutant in ["declared-again-as-if-new", "loss-grants-on", "loss-has-room"] {
         let told = found(mutant, "state-empty-blind 1 2 14 4");
         assert!(told.contains("no_refusal"), "{mutant}: {told}");
     }

@@ -71,6 +71,8 @@ pub struct Sizes {
     pub windows: Option<u32>,
     /// Every sort of fault besides, whatever the scenario.
     pub faults: bool,
+    /// [`Expectation::utilisation_least`], in ten-thousandths, whatever the scenario promises.
+    pub used_least: Option<u16>,
 }
 
 /// One budget: what is declared of it, and what its upstream is in truth.

@@ -66,6 +66,7 @@ fn small_fleets_whose_store_forgot_the_budget_hold() {
         workers: Some(workers),
         windows: Some(windows),
         faults,
+        used_least: None,
     };
     let worlds = [
         ("chaos", 700_014, sized(1, 1, 2, false)),

@@ -44,7 +44,7 @@ Examples:
 Exit codes: 0 every invariant held, 1 one did not (or an error), 2 wrong usage.")]
 pub(crate) struct Args {
     /// Describe the scenarios and end; with --json as {scenarios: [{name, about}]}.
-    #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "replicas", "workers", "windows", "faults", "threads", "log"])]
+    #[arg(long, conflicts_with_all = ["scenario", "seed", "seeds", "replicas", "workers", "windows", "faults", "used_least", "threads", "log"])]
     list: bool,
     /// Which world: a name that --list shows.
     #[arg(long, value_name = "NAME", default_value = "window")]
@@ -72,6 +72,10 @@ pub(crate) struct Args {
     /// replicas that crash and are cut off, a store that is out of reach, empty and older. Then all heals.
     #[arg(long)]
     faults: bool,
+    /// Demand that so much of what the upstreams would have accepted is used, in percent with two decimals at most, whatever the
+    /// scenario promises: with --seeds, which seed falls below it. 12 workers or more. With --faults nothing is demanded.
+    #[arg(long, value_name = "PERCENT", value_parser = range::percent)]
+    used_least: Option<u16>,
     /// With --seeds or --all: how many threads; without it as many as there are processors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -88,7 +92,13 @@ pub(crate) struct Args {
 
 impl Args {
     fn sizes(&self) -> Sizes {
-        Sizes { replicas: self.replicas, workers: self.workers, windows: self.windows, faults: self.faults }
+        Sizes {
+            replicas: self.replicas,
+            workers: self.workers,
+            windows: self.windows,
+            faults: self.faults,
+            used_least: self.used_least,
+        }
     }
 
     /// The command that runs one seed again.
@@ -103,6 +113,9 @@ impl Args {
             if let Some(size) = size {
                 command.push_str(&format!(" --{flag} {size}"));
             }
+        }
+        if let Some(least) = self.used_least {
+            command.push_str(&format!(" --used-least {}", f64::from(least) / 100.0));
         }
         if self.faults {
             command.push_str(" --faults");

@@ -127,6 +127,9 @@ pub fn scenario(name: &str, seed: u64, sizes: &Sizes) -> Option<Scenario> {
         // Of few callers of a tier not all that it may have is always asked for.
         scenario.expects.tier_error_most = None;
     }
+    if let Some(least) = sizes.used_least {
+        scenario.expects.utilisation_least = f64::from(least) / 10_000.0;
+    }
     if sizes.faults {
         fleet::disturb(&mut Draws::new("disturbed", seed), &run, &mut scenario);
     }

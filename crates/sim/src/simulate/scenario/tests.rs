@@ -45,6 +45,7 @@ fn of_all_sizes() -> Vec<Sizes> {
         workers: Some(workers),
         windows: Some(windows),
         faults: replicas == 7,
+        used_least: None,
     };
     vec![Sizes::default(), sizes(1, 1, 1), sizes(7, 200, 3), sizes(2, 3, 100)]
 }
