@@ -67,15 +67,21 @@ pub(super) fn shown(key: &str) -> &str {
 impl Problem {
     /// A problem with `field`.
     pub(crate) fn new(origin: Origin, field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { origin, field: field.into(), problem: problem.into() }
+        Self { origin, field: field.into(), problem: one_line(&problem.into()) }
     }
+}
+
+/// The text with what would end its line written out: names of a quoted text may have anything in them.
+fn one_line(text: &str) -> String {
+    let out = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.into() };
+    text.chars().map(out).collect()
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            write!(f, "{}: ", one_line(&self.field))?;
         }
         f.write_str(&self.problem)
     }

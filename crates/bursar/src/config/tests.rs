@@ -246,6 +246,15 @@ fn files_of_tls_are_told_where_they_are_named() {
 }
 
 #[test]
+fn a_problem_is_told_in_one_line_whatever_a_key_has_in_it() {
+    let text = "{\"profiles\": [{\"name\": \"p\", \"li\\nmits\": []}], \"ser\\tver\": 1}";
+    let problems = File::new("b.yaml", text).load().unwrap_err();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(told.len() >= 2 && told.iter().all(|told| told.lines().count() == 1), "{told:?}");
+    assert!(told.iter().any(|told| told.contains("`li\\nmits`")), "{told:?}");
+}
+
+#[test]
 fn yaml_is_read_the_same_and_told_the_same() {
     let text = "listen:\n  grpc: 127.0.0.1:0\nbudgets:\n  - name: a\n    limits:\n      - name: requests\n        kind: window\n        capacity: 600\n        window: 60s\n";
     let config = File::new("b.yaml", text).load().unwrap();

@@ -254,6 +254,22 @@ fn what_a_crowd_took_down_is_not_given_up_for_one_now_and_then() {
 }
 
 #[test]
+fn what_a_crowd_took_down_is_given_up_where_refusals_come_as_rarely_and_after_few_calls() {
+    let mut bench = bench(minute(600));
+    assert_eq!(refused_twice(&mut bench, 8, Some(590)), "paced");
+    for expected in ["paced", "paced", "sliding"] {
+        bench.now += 70_000;
+        let lease = bench.take(1);
+        bench.now += 10;
+        bench.settled(SettleGroup {
+            readings: vec![says(599, None)],
+            ..settle(lease, SettleKind::Refused { counted: false })
+        });
+        assert_eq!(rung(&mut bench), expected);
+    }
+}
+
+#[test]
 fn what_is_refused_with_something_left_was_not_used_up_by_others() {
     for (left, expected) in [(Some(40), "paced"), (None, "aligned")] {
         let mut bench = Bench::new(&budget(vec![aligned(100)]));
