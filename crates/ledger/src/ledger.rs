@@ -82,10 +82,12 @@ impl<H: ScriptHost> ScriptLedger<H> {
             let call = encode_commit(&self.keys, budget, commit, &witness);
             match self.run_on_host(turn, scripts::commit(), call).await {
                 Err(HostError::Script { code, .. }) if code == "LOST" => {
+                    tracing::warn!(%budget, "the store lost what it knew of the budget; it is being learned again");
                     self.recover(turn, budget, commit).await?;
                 }
                 Err(HostError::Script { code, .. }) if code == "FORGOTTEN" => {
-                    // Whoever declares it next must find that it was lost.
+                    // Whoever declares it next must find what was lost.
+                    tracing::warn!(%budget, "the store has forgotten the budget's declaration, which nobody deleted");
                     self.recover(turn, budget, commit).await?;
                     return Err(LedgerError::Forgotten(budget.clone()));
                 }
@@ -109,7 +111,6 @@ impl<H: ScriptHost> ScriptLedger<H> {
         let call = encode_recover(&self.keys, budget, &told, &witness, commit.jitter);
         let reply = self.run_on_host(turn, scripts::recover(), call).await;
         let (incarnation, seq, now_ms) = decode_recover(reply.map_err(|error| of_budget(budget, error))?)?;
-        tracing::warn!(%budget, "the store lost what it knew of the budget; it is being learned again");
         self.memory.adopt(budget, incarnation, seq, now_ms);
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bursar_quota::{
-    AcquireGroup, Commit, CommitReply, LeaseId, LedgerError, Reason, Renewal, Requests, SettleGroup,
+    AcquireGroup, Commit, CommitReply, LeaseId,
+    LedgerError::{self, Forgotten, UnknownBudget},
+    Reason, Renewal, Requests, SettleGroup,
 };
 use futures_util::FutureExt;
 
@@ -24,8 +26,7 @@ const MAX_STALE: u32 = 8;
 /// How many leases that were given up are remembered.
 const MAX_ORPHANS: usize = 1024;
 
-/// How long callers wait at a replica whose ledger gives no answer, from the first failure on. A store that fails over is back
-/// by then more often than not.
+/// How long callers wait at a replica whose ledger gives no answer: most stores that fail over are back by then.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What is left alone after an error, at least and at most.
@@ -172,9 +173,8 @@ impl Run {
     pub(super) fn land(&mut self, id: u64, result: Result<CommitReply, LedgerError>) {
         let Some(at) = self.flights.iter().position(|(flight, _)| *flight == id) else { return };
         let (_, flight) = self.flights.swap_remove(at);
-        let span = self.now().saturating_sub(flight.started);
-        let outcome = result.as_ref().err().map_or("done", error_kind);
-        self.core.metrics.commit(&self.lane.name, outcome, span);
+        let (span, error) = (self.now().saturating_sub(flight.started), result.as_ref().err());
+        self.core.metrics.commit(&self.lane.name, error.map_or("done", error_kind), span);
         let result = result.and_then(|reply| flight.check(reply));
         match result {
             Ok(reply) => self.done(flight, &reply),
@@ -183,12 +183,10 @@ impl Run {
                 tracing::debug!(budget = %self.lane.name, %error, "a commit failed");
                 match error {
                     LedgerError::StaleSpec { .. } if self.stale < MAX_STALE => self.stale(flight),
-                    LedgerError::UnknownBudget(ref name) | LedgerError::Forgotten(ref name) => {
-                        match self.core.expected.miss(name) {
-                            Some(error) => self.undeclared(flight, error),
-                            None => self.gone(flight, &error),
-                        }
-                    }
+                    UnknownBudget(name) | Forgotten(name) => match self.core.expected.miss(&name) {
+                        Some(error) => self.undeclared(flight, error),
+                        None => self.unknown(Some(flight)),
+                    },
                     error => self.failed(flight, &error),
                 }
             }
@@ -262,14 +260,6 @@ impl Run {
         self.take_back(flight);
         self.found();
         self.read(Err(Missing::Failed(error)));
-    }
-
-    /// There is no such budget any more.
-    fn gone(&mut self, flight: Flight, error: &LedgerError) {
-        if matches!(error, LedgerError::Forgotten(_)) {
-            tracing::warn!(budget = %self.lane.name, "{error}: it is refused until it is put again");
-        }
-        self.unknown(Some(flight));
     }
 
     /// There is no such budget: that is everybody's answer.
