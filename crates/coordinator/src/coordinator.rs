@@ -255,6 +255,12 @@ impl Coordinator {
         self.inner.core.expected.missed().await;
     }
 
+    /// Ends when an expected budget is to be declared anew, because a caller asks for it from now on and the store does not
+    /// know it: as soon as another replica's deletion would have been heard, and not within a second.
+    pub async fn budget_missed_anew(&self) {
+        self.inner.core.expected.missed_anew().await;
+    }
+
     /// Why the store could last not be reached; `None`: it could, or nobody has tried. It asks nobody.
     pub fn store_trouble(&self) -> Option<String> {
         self.inner.core.ledger.trouble()

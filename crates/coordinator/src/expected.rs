@@ -2,15 +2,21 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
 use bursar_quota::{BudgetName, LedgerError};
-use tokio::sync::Notify;
+use futures_util::FutureExt;
+use tokio::{sync::Notify, time::sleep};
 
 /// When to come back for a budget that is being declared.
 const DECLARED_WITHIN: Duration = Duration::from_millis(250);
+/// The least time between two declarations that callers bring about.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// How long after a caller missed a budget its deletion may still be announced.
+const ANNOUNCED: Duration = Duration::from_millis(100);
 
 /// Which budgets are declared here, and how far that is.
 #[derive(Debug, Default)]
@@ -91,6 +97,17 @@ impl Expected {
     /// Ends when one was missed, at once if one was since the last time.
     pub(crate) async fn missed(&self) {
         self.missed.notified().await;
+    }
+
+    /// Ends when one is missed from now on: as soon as another replica's deletion of it would have been heard, and not within
+    /// [`BETWEEN`].
+    pub(crate) async fn missed_anew(&self) {
+        // What was missed before now was declared meanwhile.
+        let _ = self.missed().now_or_never();
+        let rest = pin!(sleep(BETWEEN));
+        self.missed().await;
+        sleep(ANNOUNCED).await;
+        rest.await;
     }
 
     /// Fails while the store has not answered to the first declaration of each.

@@ -122,10 +122,12 @@ impl<H: ScriptHost> ScriptLedger<H> {
         let Some(mut moves) = ledger.upgrade().map(|ledger| ledger.host.moves()) else { return };
         let mut moved = moves.next().await;
         while let (Some(()), Some(ledger)) = (moved, ledger.upgrade()) {
-            let (recent, rest) = ledger.memory.by_age();
+            let recent = ledger.memory.recent();
+            let told = recent.iter().map(|(budget, _)| budget.clone()).collect();
             let losses = ledger.losses.load(Ordering::Relaxed);
             ledger.tell(Turn::Ahead, TOLD_AT_ONCE, recent).await;
             if ledger.losses.load(Ordering::Relaxed) > losses {
+                let rest = ledger.memory.all_but(&told);
                 tokio::select! {
                     biased;
                     again = moves.next() => {

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -127,18 +127,35 @@ impl Memory {
         self.known().get(budget).map(|known| known.told.clone())
     }
 
-    /// Commits of nothing to what was committed to, the latest first: those within [`RECENT`] of the latest commit, at most
-    /// [`MAX_RECENT`], and the rest.
-    pub(crate) fn by_age(&self) -> (Commits, Commits) {
-        let Some(replica) = self.name.get() else { return <_>::default() };
-        let known = self.known();
-        let mut all: Vec<_> = known.young.iter().chain(&known.old).collect();
-        all.sort_by_key(|(name, known)| (Reverse(known.at), *name));
-        let Some(latest) = all.first().map(|(_, known)| known.at) else { return <_>::default() };
-        let recent = all.iter().take(MAX_RECENT).take_while(|(_, known)| known.at + RECENT >= latest).count();
-        let mut commits =
-            all.into_iter().map(|(name, known)| (name.clone(), known.latest.of_nothing(replica)));
-        (commits.by_ref().take(recent).collect(), commits.collect())
+    /// Commits of nothing to what was committed to within [`RECENT`] of the latest commit, the latest first, at most
+    /// [`MAX_RECENT`].
+    pub(crate) fn recent(&self) -> Commits {
+        let latest = {
+            let known = self.known();
+            known.all().map(|(_, known)| known.at).max()
+        };
+        let Some(latest) = latest else { return Commits::new() };
+        let mut recent = self.commits(|_, known| known.at + RECENT >= latest);
+        recent.truncate(MAX_RECENT);
+        recent
+    }
+
+    /// Commits of nothing to all that is remembered, the latest first, but to what is in `told`.
+    pub(crate) fn all_but(&self, told: &HashSet<BudgetName>) -> Commits {
+        self.commits(|name, _| !told.contains(name))
+    }
+
+    fn commits(&self, wanted: impl Fn(&BudgetName, &Known) -> bool) -> Commits {
+        let Some(replica) = self.name.get() else { return Commits::new() };
+        // Sorted when the lock is free again: commits wait for it.
+        let mut found: Vec<_> = self
+            .known()
+            .all()
+            .filter(|(name, known)| wanted(name, known))
+            .map(|(name, known)| (known.at, name.clone(), known.latest.of_nothing(replica)))
+            .collect();
+        found.sort_by(|one, other| (Reverse(one.0), &one.1).cmp(&(Reverse(other.0), &other.1)));
+        found.into_iter().map(|(_, name, commit)| (name, commit)).collect()
     }
 
     /// Takes in what the reply to `commit` told that was made at `sent`, as `witness` said then.
@@ -208,6 +225,10 @@ impl Generations {
         }
         self.young.insert(budget, known);
     }
+
+    fn all(&self) -> impl Iterator<Item = (&BudgetName, &Known)> {
+        self.young.iter().chain(&self.old)
+    }
 }
 
 #[cfg(test)]
@@ -268,7 +289,7 @@ mod tests {
     fn what_was_committed_to_of_late_is_named_the_latest_first_and_with_nothing_to_do() {
         let clock = ManualClock::at(Duration::ZERO);
         let memory = Memory::new(Arc::new(clock.clone()));
-        assert_eq!(memory.by_age(), (Vec::new(), Vec::new()));
+        assert_eq!((memory.recent(), memory.all_but(&HashSet::new())), (Vec::new(), Vec::new()));
         for name in ["old", "b", "c"] {
             let budget = BudgetName::new(name).unwrap();
             memory.witness(&budget, &replica(), memory.now());
@@ -277,7 +298,8 @@ mod tests {
         }
         // However long nothing was committed since.
         clock.advance(Duration::from_secs(60));
-        let (recent, rest) = memory.by_age();
+        let recent = memory.recent();
+        let rest = memory.all_but(&recent.iter().map(|(name, _)| name.clone()).collect());
         let names =
             |of: &[(BudgetName, Commit)]| of.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
         assert_eq!((names(&recent), names(&rest)), (vec!["c".into(), "b".into()], vec!["old".into()]));
@@ -292,7 +314,8 @@ mod tests {
             let budget = BudgetName::new(&format!("b{i}")).unwrap();
             memory.learn(&budget, &commit(), &Witness::default(), told("x", 1, 1), Duration::ZERO);
         }
-        let (recent, rest) = memory.by_age();
+        let recent = memory.recent();
+        let rest = memory.all_but(&recent.iter().map(|(name, _)| name.clone()).collect());
         let known = memory.known();
         let all = known.young.len() + known.old.len();
         assert!(all <= 2 * BUDGETS_A_GENERATION);

@@ -111,3 +111,26 @@ async fn what_somebody_deleted_is_not_missing_until_it_is_put_again() {
     coordinator.expect_budgets([name()]);
     assert!(undeclared(coordinator.acquire(ask()).await), "whoever declares it wants it again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_is_declared_anew_for_who_asks_from_now_on_and_not_within_a_second() {
+    let world = World::new(&[]);
+    let coordinator = world.replica("r1");
+    coordinator.expect_budgets([name()]);
+    assert!(undeclared(coordinator.acquire(ask()).await));
+    let started = tokio::time::Instant::now();
+    let mut anew = Box::pin(coordinator.budget_missed_anew());
+    assert!(
+        timeout(ms(5000), &mut anew).await.is_err(),
+        "who asked before is served by what was declared since"
+    );
+    assert!(undeclared(coordinator.acquire(ask()).await));
+    anew.await;
+    assert_eq!(started.elapsed(), ms(5100), "a deletion may be on its way");
+    let started = tokio::time::Instant::now();
+    let mut anew = Box::pin(coordinator.budget_missed_anew());
+    assert!(timeout(ms(1), &mut anew).await.is_err());
+    assert!(undeclared(coordinator.acquire(ask()).await));
+    anew.await;
+    assert!(started.elapsed() >= ms(1000) && started.elapsed() <= ms(1002));
+}

@@ -22,9 +22,6 @@ use super::{dice::Dice, link::Link, plan::Millis, world::World};
 const SILENCE: Duration = Duration::from_secs(2);
 /// How often a replica looks whether the store still knows its budgets, as `bursar serve` does.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-/// The least time between two declarations that callers bring about, and how long a deletion may be on its way meanwhile.
-const BETWEEN: Duration = Duration::from_secs(1);
-const ANNOUNCED: Duration = Duration::from_millis(100);
 /// How long it waits before it tries to declare again, at first and at most.
 pub(super) const PAUSE: (u64, u64) = (200, 1000);
 
@@ -232,7 +229,7 @@ async fn needed(
     coordinator: &Coordinator,
     events: &mut Watcher,
 ) -> Option<bool> {
-    let mut missed = pin!(missed(coordinator));
+    let mut missed = pin!(coordinator.budget_missed_anew());
     loop {
         let event = tokio::select! {
             biased;
@@ -261,18 +258,4 @@ async fn needed(
             None => return None,
         }
     }
-}
-
-/// Waits until a caller misses a budget, and not for less than [`BETWEEN`] since the last declaration.
-async fn missed(coordinator: &Coordinator) {
-    tokio::select! {
-        biased;
-        // What was missed before the last declaration was declared by it.
-        () = coordinator.budget_missed() => {}
-        () = std::future::ready(()) => {}
-    }
-    let rest = pin!(sleep(BETWEEN));
-    coordinator.budget_missed().await;
-    sleep(ANNOUNCED).await;
-    rest.await;
 }

@@ -16,10 +16,6 @@ use crate::{config::Config, exit::Failure};
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// How often the store is asked whether it still knows what was declared, and of how many budgets at once.
 const LOOK: (Duration, usize) = (Duration::from_secs(1), 8);
-/// The least time between two declarations that callers bring about.
-const BETWEEN: Duration = Duration::from_secs(1);
-/// How long after a caller missed a budget its deletion may still be announced.
-const ANNOUNCED: Duration = Duration::from_millis(100);
 
 /// Budgets to declare.
 #[derive(Debug, Clone)]
@@ -173,7 +169,7 @@ impl Declarer {
     async fn until_needed(&mut self, wanted: &Declared) -> Need {
         let coordinator = self.coordinator.clone();
         let mut events = coordinator.watch();
-        let mut missed = pin!(missed(&coordinator));
+        let mut missed = pin!(coordinator.budget_missed_anew());
         let mut look = interval(LOOK.0);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
@@ -204,19 +200,4 @@ impl Declarer {
             }
         }
     }
-}
-
-/// Waits until a caller misses a budget: as soon as another replica's deletion of it would have been heard, and not
-/// sooner after the last declaration than [`BETWEEN`].
-async fn missed(coordinator: &Coordinator) {
-    tokio::select! {
-        biased;
-        // What was missed before the last declaration was declared by it.
-        () = coordinator.budget_missed() => {}
-        () = std::future::ready(()) => {}
-    }
-    let rest = pin!(sleep(BETWEEN));
-    coordinator.budget_missed().await;
-    sleep(ANNOUNCED).await;
-    rest.await;
 }
