@@ -216,13 +216,22 @@ impl Coordinator {
     }
 
     /// Whether callers can be served now: the ledger can be written and knows the budgets that are declared here, or a
-    /// budget's ration is in force.
+    /// budget's ration is in force, or would be for who asks: a replica that nobody is sent to would never find out.
     pub async fn ready(&self) -> Result<(), LedgerError> {
-        if self.inner.core.rationing.load(Ordering::Relaxed) > 0 {
+        let core = &self.inner.core;
+        if core.rationing.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }
-        self.inner.core.ledger.ready().await?;
-        self.inner.core.expected.ready()
+        match core.ledger.ready().await {
+            Ok(()) => core.expected.ready(),
+            Err(_) if core.would_ration() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether some budget's ration would be in force, if the ledger gave no answer now.
+    pub fn would_ration(&self) -> bool {
+        self.inner.core.would_ration()
     }
 
     /// Whoever holds this will declare these budgets, in place of those named before. While the store does not know one
@@ -263,7 +272,7 @@ impl Coordinator {
 
     /// Why the store could last not be reached; `None`: it could, or nobody has tried. It asks nobody.
     pub fn store_trouble(&self) -> Option<String> {
-        self.inner.core.ledger.trouble()
+        self.inner.core.ledger.trouble().map(|trouble| trouble.cause)
     }
 
     /// Whether the store may forget what it was told, as far as was seen.

@@ -8,6 +8,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bursar_dialect::Profiles;
@@ -129,6 +130,13 @@ impl Core {
         lanes.trim();
         self.count_lanes(&lanes);
         Some(lane)
+    }
+
+    /// Whether a lane would grant by its budget's ration, if the ledger gave it no answer now.
+    pub(crate) fn would_ration(&self) -> bool {
+        let now = self.clock.monotonic();
+        let lasts = self.ledger.trouble().map_or(Duration::ZERO, |trouble| trouble.lasts);
+        self.all_lanes().iter().any(|lane| lane.would_ration(now.saturating_sub(lasts), now))
     }
 
     /// All lanes there are.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use bursar_quota::{BoxFuture, BoxStream, Eviction};
+use bursar_quota::{BoxFuture, BoxStream, Eviction, Trouble};
 
 use crate::Script;
 
@@ -89,9 +89,8 @@ pub trait ScriptHost: fmt::Debug + Send + Sync + 'static {
     /// Whether a script could write now; answers within a bound.
     fn ready(&self) -> BoxFuture<'_, Result<(), HostError>>;
 
-    /// Why the engine could last not be reached, without secrets; `None`: it could, or nobody has tried. A hint, which
-    /// asks nobody.
-    fn trouble(&self) -> Option<String> {
+    /// Why the engine could last not be reached; `None`: it could, or nobody has tried. A hint, which asks nobody.
+    fn trouble(&self) -> Option<Trouble> {
         None
     }
 

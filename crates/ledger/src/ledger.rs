@@ -11,7 +11,7 @@ use std::{
 
 use bursar_quota::{
     BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Eviction, Ledger,
-    LedgerError, LedgerEvent, Put, StoreCalls, Stored,
+    LedgerError, LedgerEvent, Put, StoreCalls, Stored, Trouble,
 };
 use futures_util::{StreamExt, stream};
 
@@ -308,7 +308,7 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         }))
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<Trouble> {
         self.host.trouble()
     }
 

@@ -42,6 +42,15 @@ pub enum LedgerError {
     Corrupt(String),
 }
 
+/// A store that could last not be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Why, without secrets.
+    pub cause: String,
+    /// For how long, since that was found.
+    pub lasts: Duration,
+}
+
 /// What a put did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put {
@@ -153,9 +162,9 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// ledger.
     fn events(&self) -> BoxStream<LedgerEvent>;
 
-    /// Why the store could last not be reached, without secrets; `None`: it could, or nobody has tried. A hint, which asks
-    /// nobody and may be some seconds old.
-    fn trouble(&self) -> Option<String> {
+    /// Why the store could last not be reached; `None`: it could, or nobody has tried. A hint, which asks nobody and may be
+    /// some seconds old.
+    fn trouble(&self) -> Option<Trouble> {
         None
     }
 

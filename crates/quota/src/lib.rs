@@ -26,7 +26,7 @@ pub use commit::{
 };
 pub use duration::{duration_text, opt_duration_text};
 pub use event::{EventKind, LedgerEvent};
-pub use ledger::{BoxFuture, BoxStream, Eviction, Ledger, LedgerError, Put, StoreCalls, Stored};
+pub use ledger::{BoxFuture, BoxStream, Eviction, Ledger, LedgerError, Put, StoreCalls, Stored, Trouble};
 pub use limit::{Cap, CountedAt, LimitKind, LimitSpec, MAX_CAPACITY, MAX_SHARES, Party, Reservation};
 pub use name::{BudgetName, ClassName, LimitName, NameError, ProfileName, ReplicaName, TenantName, UnitName};
 pub use permit::{LeaseId, MAX_LEASE_PERMITS, PermitId, PermitIdError, class_tag};

@@ -43,7 +43,7 @@ pub struct Ration {
     /// How many replica processes share it, 1 to 1,000: the most that may be at work within one window, those that are
     /// started anew included. The bound holds for as many, and grows with each beyond.
     pub replicas: u32,
-    /// For how long from the first commit that failed: 1 ms to 1 day. The store's return begins it anew.
+    /// For how long since a replica found that it cannot reach the store: 1 ms to 1 day. The store's return begins it anew.
     #[serde(with = "duration_text")]
     pub span: Duration,
 }

@@ -33,6 +33,7 @@ impl Readiness {
         match timeout(self.bound, self.coordinator.ready()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
+            Err(_) if self.coordinator.would_ration() => Ok(()),
             Err(_) => {
                 let trouble = self.coordinator.store_trouble();
                 let trouble = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();

@@ -38,6 +38,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bursar_quota::BudgetName;
@@ -106,7 +107,12 @@ pub(crate) struct Lane {
     turn: u64,
     /// When it last had work, milliseconds of the clock.
     used_ms: AtomicU64,
+    /// Since when the ledger gives it no answer, milliseconds of the clock; [`ANSWERED`]: it gives some.
+    lost_ms: AtomicU64,
 }
+
+/// No moment.
+const ANSWERED: u64 = u64::MAX;
 
 impl Lane {
     pub(crate) fn new(name: BudgetName, max_settling: usize, turn: u64, now_ms: u64) -> Self {
@@ -120,11 +126,22 @@ impl Lane {
             arrived: Notify::new(),
             turn,
             used_ms: AtomicU64::new(now_ms),
+            lost_ms: AtomicU64::new(ANSWERED),
         }
     }
 
     pub(crate) fn used_ms(&self) -> u64 {
         self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether it would grant by the ration at `now`, if the ledger gave no answer; `lost` at the earliest.
+    pub(crate) fn would_ration(&self, lost: Duration, now: Duration) -> bool {
+        let lost = match self.lost_ms.load(Ordering::Relaxed) {
+            ANSWERED => lost,
+            since => Duration::from_millis(since),
+        };
+        let view = self.spec.peek();
+        view.as_ref().and_then(|view| view.spec.rations()).is_some_and(|ration| now < lost + ration.span)
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{CommitReply, EventKind, LedgerError, LedgerEvent, Scope, SettleKind, Settled};
+use bursar_quota::{CommitReply, EventKind, LedgerError, LedgerEvent, Scope, SettleKind, Settled, Trouble};
 
 use super::{
-    Lane, Pending, PendingRenew, Unclaimed,
+    ANSWERED, Lane, Pending, PendingRenew, Unclaimed,
     answers::Answers,
     counts::settle_kind,
     decide::Terms,
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     SettleReport,
     bars::{Bars, FOR_GOOD},
+    millis::millis,
     spec::SpecView,
 };
 
@@ -94,8 +95,12 @@ impl Run {
     pub(super) fn lose(&mut self) -> bool {
         let now = self.now();
         if self.rations.since.is_none() {
-            self.rations.since = Some(now);
+            // Whoever is asked late must not begin late: its time counts from when the store was lost.
+            let lasts = self.core.ledger.trouble().map_or(Duration::ZERO, |trouble| trouble.lasts);
+            let since = now.saturating_sub(lasts).max(self.rations.answered.unwrap_or_default());
+            self.rations.since = Some(since);
             self.rations.granted = 0;
+            self.lane.lost_ms.store(millis(since), Ordering::Relaxed);
         }
         self.begin_ration(now)
     }
@@ -108,7 +113,7 @@ impl Run {
         if !may_ration || is_fresh || self.rations.since.is_some() || self.queues.len() == 0 {
             return;
         }
-        let Some(cause) = self.core.ledger.trouble() else { return };
+        let Some(Trouble { cause, .. }) = self.core.ledger.trouble() else { return };
         // Whom the ration has nothing for is told so. The ledger is asked all the same.
         let error = LedgerError::Unavailable { cause, retry_after: COME_BACK };
         self.down.get_or_insert(Down { until: now, error });
@@ -120,6 +125,7 @@ impl Run {
     pub(super) fn found(&mut self) {
         self.rations.answered = Some(self.now());
         if self.rations.since.take().is_some() {
+            self.lane.lost_ms.store(ANSWERED, Ordering::Relaxed);
             self.end_ration(true);
             // Who was passed over is worth asking for.
             self.queues.bump();

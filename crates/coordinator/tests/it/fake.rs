@@ -12,10 +12,13 @@ use std::{
 
 use bursar_quota::{
     BoxFuture, BoxStream, BudgetName, BudgetSpec, Clock, Commit, CommitReply, EventKind, Ledger, LedgerError,
-    LedgerEvent, Put, Renewal, Requests, SettleKind, Settled, Stored,
+    LedgerEvent, Put, Renewal, Requests, SettleKind, Settled, Stored, Trouble,
 };
 use futures_util::stream;
-use tokio::{sync::broadcast, time::sleep};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, sleep},
+};
 
 use crate::book::{Ahead, Book, Permit, check_bounds};
 
@@ -74,7 +77,7 @@ pub(crate) struct FakeLedger {
     /// Whether this handle of it is cut off.
     cut: Arc<AtomicBool>,
     /// Whether this handle says that nothing runs through it.
-    trouble: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Option<Instant>>>,
 }
 
 impl std::fmt::Debug for FakeLedger {
@@ -105,8 +108,9 @@ impl FakeLedger {
     }
 
     /// Whether this handle says from now on that nothing runs through it, be that so or not.
+    #[allow(clippy::disallowed_methods, reason = "tests take their time from tokio's paused clock")]
     pub(crate) fn trouble(&self, trouble: bool) {
-        self.trouble.store(trouble, Ordering::Relaxed);
+        *self.trouble.lock().unwrap() = trouble.then(Instant::now);
     }
 
     fn reach(&self) -> Result<(), LedgerError> {
@@ -378,8 +382,9 @@ impl Ledger for FakeLedger {
         Box::pin(async { self.reach() })
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.trouble.load(Ordering::Relaxed).then(|| "cut off".to_owned())
+    fn trouble(&self) -> Option<Trouble> {
+        let since = *self.trouble.lock().unwrap();
+        since.map(|since| Trouble { cause: "cut off".to_owned(), lasts: since.elapsed() })
     }
 
     fn events(&self) -> BoxStream<LedgerEvent> {

@@ -403,3 +403,47 @@ async fn a_budget_without_a_ration_waits_for_its_commit_whatever_is_known() {
     ledger.trouble(true);
     assert!(!coordinator.acquire(ask()).await.unwrap().rationed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_asked_late_rations_no_longer_than_the_others() {
+    let (_world, ledger, coordinator) = lost(vec![limit("w", window(100, secs(20)))], 0.3).await;
+    ledger.trouble(true);
+    sleep(secs(119)).await;
+    assert_eq!(burst(&coordinator, 1).await.len(), 1);
+    sleep(secs(1)).await;
+    assert_eq!(burst(&coordinator, 1).await.len(), 0, "the time is over");
+    ledger.cut(false);
+    ledger.trouble(false);
+    sleep(secs(1)).await;
+    assert!(!coordinator.acquire(ask()).await.unwrap().rationed);
+    ledger.cut(true);
+    sleep(secs(121)).await;
+    ledger.trouble(true);
+    assert_eq!(burst(&coordinator, 1).await.len(), 1, "nothing was found of it until now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_ready_for_as_long_as_it_would_ration() {
+    let (_world, ledger, coordinator) = lost(vec![limit("w", window(100, secs(20)))], 0.3).await;
+    ledger.trouble(true);
+    assert!(coordinator.ready().await.is_ok() && coordinator.would_ration(), "whoever asks is served");
+    sleep(secs(119)).await;
+    assert!(coordinator.ready().await.is_ok());
+    sleep(secs(1)).await;
+    assert!(coordinator.ready().await.is_err() && !coordinator.would_ration());
+
+    // Where nothing but its own calls fail, its time counts from the first of them.
+    let (_world, _ledger, coordinator) = lost(vec![limit("w", window(100, secs(20)))], 0.3).await;
+    sleep(secs(300)).await;
+    assert!(coordinator.ready().await.is_ok());
+    assert_eq!(burst(&coordinator, 1).await.len(), 1);
+    sleep(secs(121)).await;
+    assert!(coordinator.ready().await.is_err());
+
+    // One that never read the budget would not.
+    let world = World::new(&[rationed(vec![limit("w", window(100, secs(20)))], 0.3)]);
+    let ledger = world.ledger.handle();
+    let coordinator = world.over(&ledger, World::config("r2"));
+    ledger.cut(true);
+    assert!(coordinator.ready().await.is_err());
+}

@@ -18,7 +18,7 @@ async fn a_server_that_speaks_no_tls_is_said_to_be_one() {
     let cause = unavailable(count(&host, "k").await);
     assert!(cause.contains("the server may not speak TLS there (redis:// is without)"), "{cause}");
     // Whoever asks whether it is ready, and does not wait as long as that takes, hears it as well.
-    let trouble = host.trouble().unwrap_or_default();
+    let trouble = host.trouble().unwrap().cause;
     assert!(trouble.contains("may not speak TLS"), "{trouble}");
 }
 
