@@ -121,6 +121,7 @@ impl Store {
                 array(&[bulk(b"subscribe"), bulk(&words[1]), b":1\r\n".to_vec()])
             }
             "CLIENT" | "SELECT" | "SET" => b"+OK\r\n".to_vec(),
+            "PUBLISH" => b":0\r\n".to_vec(),
             other => format!("-ERR unknown command '{other}'\r\n").into_bytes(),
         }
     }

@@ -19,5 +19,6 @@ function announce.say(kind, ...)
     local value = values[i]
     message = message .. '\n' .. (type(value) == 'number' and int(value) or value)
   end
-  redis.call('PUBLISH', announce.channel, message)
+  -- Without the right to say it a commit must not be lost.
+  redis.pcall('PUBLISH', announce.channel, message)
 end

@@ -58,6 +58,9 @@ impl Verdict {
             _ => (code, detail),
         };
         let cause = || clip(format!("{code} {}", detail.unwrap_or_default()));
+        if detail.is_some_and(|detail| detail.contains(FORBIDDEN)) {
+            return Self::Never(cause());
+        }
         match code {
             "NOSCRIPT" => Self::NoScript,
             "LOADING" | "TRYAGAIN" | "BUSY" | "OOM" | "MISCONF" | "MOVED" | "ASK" => Self::Later(cause()),
@@ -96,6 +99,9 @@ impl Verdict {
 pub(super) fn of_script(code: &str, detail: Option<&str>) -> HostError {
     HostError::Script { code: code.to_owned(), message: detail.unwrap_or_default().to_owned() }
 }
+
+/// So the server tells, without a code of its own, what a script does that its user may not: a command, a key, a channel.
+const FORBIDDEN: &str = "The user executing the script can't ";
 
 /// States of the server that a command in a script can run into.
 const STATES: [&str; 7] = ["READONLY", "OOM", "MISCONF", "NOREPLICAS", "MASTERDOWN", "LOADING", "WRONGTYPE"];
@@ -195,6 +201,13 @@ mod tests {
         }
         assert_eq!(of("NOSCRIPT No matching script."), Verdict::NoScript);
         assert!(matches!(of("WRONGPASS invalid username-password pair"), Verdict::Never(_)));
+        for text in [
+            "ERR The user executing the script can't run this command or subcommand script: 0a, on @user_script:1.",
+            "ERR Error running script (call to f_0a): @user_script:1: @user_script: 1: The user executing the script \
+             can't run this command or subcommand",
+        ] {
+            assert!(matches!(of(text), Verdict::Never(_)), "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bursar_quota::{BoxFuture, BoxStream, Eviction};
+use bursar_quota::{BoxFuture, BoxStream, Eviction, Trouble};
 use futures_util::{FutureExt as _, StreamExt as _};
 use redis::Value;
 use tokio::{
@@ -50,6 +50,7 @@ const READY_KEY_MS: u64 = 10_000;
 pub struct RedisHost {
     place: String,
     prefix: String,
+    channel: String,
     call_timeout: Duration,
     jitter: Arc<Jitter>,
     drivers: Vec<mpsc::Sender<Job>>,
@@ -103,8 +104,9 @@ impl RedisHost {
             })
             .collect();
         let (announcements, _) = broadcast::channel(MAX_BEHIND);
+        let channel = config.announce_channel();
         let listener = Listener {
-            channel: config.announce_channel(),
+            channel: channel.clone(),
             jitter: Jitter::new(config.seed.wrapping_add(1), REST.0, REST.1),
             into: announcements.clone(),
             listening: heard,
@@ -127,6 +129,7 @@ impl RedisHost {
         Ok(Self {
             place: target.place(),
             prefix: config.prefix,
+            channel,
             call_timeout: config.call_timeout,
             jitter,
             drivers,
@@ -169,8 +172,8 @@ impl RedisHost {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(self.unavailable("shutting down")),
             Err(_) => Err(self.unavailable(&match self.reach.trouble() {
-                Some(trouble) if trouble.contains("in time") => trouble,
-                Some(trouble) => format!("no answer in time: {trouble}"),
+                Some(Trouble { cause, .. }) if cause.contains("in time") => cause,
+                Some(Trouble { cause, .. }) => format!("no answer in time: {cause}"),
                 None => "no answer in time".to_owned(),
             })),
         }
@@ -229,19 +232,25 @@ impl ScriptHost for RedisHost {
             let key = format!("{}ready", self.prefix);
             let mut write = redis::cmd("SET");
             write.arg(&key).arg("1").arg("PX").arg(READY_KEY_MS);
-            match self.call(key.as_bytes(), Work::Command(write), |job| job).await {
-                Ok(_) => Ok(()),
-                // To somebody who asks whether the store is ready an error of any kind says that it is not.
-                Err(HostError::Script { code, message }) => {
-                    Err(self.unavailable(&format!("{code} {message}")))
+            // Scripts go on where they may not announce: here it is noticed. What is empty announces nothing.
+            let mut publish = redis::cmd("PUBLISH");
+            publish.arg(&self.channel).arg("");
+            for command in [write, publish] {
+                match self.call(key.as_bytes(), Work::Command(command), |job| job).await {
+                    Ok(_) => {}
+                    // To somebody who asks whether the store is ready an error of any kind says that it is not.
+                    Err(HostError::Script { code, message }) => {
+                        return Err(self.unavailable(&format!("{code} {message}")));
+                    }
+                    Err(unavailable) => return Err(unavailable),
                 }
-                Err(unavailable) => Err(unavailable),
             }
+            Ok(())
         }
         .boxed()
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn trouble(&self) -> Option<Trouble> {
         self.reach.trouble()
     }
 

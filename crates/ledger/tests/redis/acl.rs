@@ -151,6 +151,32 @@ async fn each_right_of_the_file_is_needed() {
 }
 
 #[tokio::test]
+async fn who_may_not_announce_decides_all_the_same_and_is_not_ready() {
+    let server = RedisServer::start();
+    for right in ["+publish", "&bursar:announce"] {
+        install(&server, &without(right));
+        let host = RedisHost::connect(config(&server.url())).unwrap();
+        let ledger = ScriptLedger::new(host, "bursar:", Arc::new(SystemClock::new()));
+        let told = ledger.ready().await.unwrap_err().to_string();
+        assert!(told.contains("NOPERM") && told.contains("permissions"), "{told}");
+        let name = BudgetName::new("acl").unwrap();
+        let kind = LimitKind::Window {
+            capacity: 9,
+            window: Duration::from_secs(60),
+            aligned: false,
+            on_clock: false,
+        };
+        let limits = vec![LimitSpec::new(LimitName::new("w").unwrap(), kind)];
+        let put = ledger.put(&BudgetSpec::new(name.clone(), limits)).await.unwrap();
+        ledger.pause(&name, Some(Duration::from_secs(9))).await.unwrap();
+        let asked = commit(Some(LeaseId::new(&ClassName::default_class(), 1 << 40)), None);
+        let reply = ledger.commit(&name, &Commit { spec_version: put.version, ..asked }).await.unwrap();
+        assert_eq!(reply.decisions[0].granted, 0, "the pause was not announced, and is in force");
+        ledger.delete(&name).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_rights_of_the_file_are_enough_for_a_cluster() {
     let cluster = RedisCluster::start();
     for node in cluster.nodes() {
