@@ -2,10 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    ffi::c_int,
     rc::Rc,
 };
 
-use mlua::{Error, HookTriggers, Lua, LuaOptions, MultiValue, Result, StdLib, Table, Value, VmState};
+use mlua::{
+    Error, HookTriggers, Lua, LuaOptions, MultiValue, Result, StdLib, Table, Value, VmState,
+    state::{GcIncParams, GcMode},
+};
 
 use super::{
     convert::{error_table, lua_value, word},
@@ -14,6 +18,10 @@ use super::{
 
 /// Instructions between two looks at the bound.
 const HOOK_EVERY: u32 = 10_000;
+
+/// A collection begins when there is so much, in percent of what the last one left: what that is hardly grows from run to run,
+/// and most of a collection is to look through it.
+const GC_PAUSE: c_int = 400;
 
 /// What a script may call of Lua's own. `pcall` is not among them: it could swallow the error that ends a script,
 /// and what it catches differs by engine; `redis.pcall` stays.
@@ -45,6 +53,7 @@ impl Sandbox {
     ) -> Result<Self> {
         let lua = Lua::new_with(StdLib::STRING | StdLib::TABLE | StdLib::MATH, LuaOptions::new())?;
         lua.set_memory_limit(memory_max)?;
+        lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(GC_PAUSE)));
         let used = Rc::clone(fuel);
         lua.set_hook(HookTriggers::new().every_nth_instruction(HOOK_EVERY), move |_, _| {
             used.set(used.get().saturating_add(u64::from(HOOK_EVERY)));
