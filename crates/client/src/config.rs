@@ -113,9 +113,10 @@ pub struct ClientConfig {
     /// another replica as well, where there is one. Settling twice changes nothing, and a slot is not held by a replica that
     /// keeps silent, until the permit's deadline. An acquire that waits longer than this costs a call more. Default: 1 s.
     pub settle_alone_after: Duration,
-    /// How often a connection is checked, idle ones as well, 1 s to 1 h. Default: 10 s.
+    /// How often a connection is checked, idle ones as well, 1 s to 1 h: a replica that keeps silent while a call waits there
+    /// is found out by it. Default: 3 s.
     pub keep_alive: Duration,
-    /// How long a check may take, 100 ms to 5 min; then the connection counts as broken. Default: 5 s.
+    /// How long a check may take, 100 ms to 5 min; then the connection counts as broken. Default: 2 s.
     pub keep_alive_timeout: Duration,
     /// How much of `send_within` is left for the way to the upstream: [`Permit::is_sendable`](crate::Permit::is_sendable)
     /// turns false this much earlier, or a tenth of it if that is less. At most 60 s. Default: 100 ms.
@@ -156,8 +157,8 @@ impl ClientConfig {
             rpc_timeout: Duration::from_secs(5),
             settle_within: Duration::from_secs(30),
             settle_alone_after: Duration::from_secs(1),
-            keep_alive: Duration::from_secs(10),
-            keep_alive_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(3),
+            keep_alive_timeout: Duration::from_secs(2),
             send_margin: Duration::from_millis(100),
             retry: RetryConfig::default(),
             max_in_flight: 4096,

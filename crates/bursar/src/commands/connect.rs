@@ -38,7 +38,8 @@ pub(crate) struct ServerArgs {
     /// Expect the server's certificate to be for this name.
     #[arg(long, value_name = "NAME", global = true)]
     tls_name: Option<String>,
-    /// How long one call may take, beyond what it waits for a permit.
+    /// How long a call may take at one replica, beyond what it waits for a permit; an acquire may be tried at another as well,
+    /// and takes twice as much at most.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, global = true)]
     timeout: Duration,
 }
