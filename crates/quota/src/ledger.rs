@@ -92,6 +92,8 @@ pub enum Eviction {
     May {
         /// The policy, such as `allkeys-lru`.
         policy: String,
+        /// How many keys it has evicted so far, of whomever; 0 where it does not say.
+        evicted: u64,
     },
     /// It does not say.
     Unseen {
@@ -105,11 +107,17 @@ impl fmt::Display for Eviction {
         match self {
             Self::Unknown => f.write_str("whether the store may evict is not known yet"),
             Self::Never => f.write_str("the store evicts nothing"),
-            Self::May { policy } => write!(
-                f,
-                "the store's maxmemory-policy is {policy}: it may evict budgets and permits, which stops grants until \
-                 they are learned again; set it to noeviction"
-            ),
+            Self::May { policy, evicted } => {
+                write!(
+                    f,
+                    "the store's maxmemory-policy is {policy}: it may evict budgets and permits, which stops grants \
+                     until they are learned again; set it to noeviction"
+                )?;
+                match evicted {
+                    0 => Ok(()),
+                    _ => write!(f, " (evicted since it started: {evicted} keys)"),
+                }
+            }
             Self::Unseen { cause } => write!(
                 f,
                 "whether the store may evict could not be seen ({cause}): allow INFO to this user, or make sure that \

@@ -82,7 +82,10 @@ impl Inspector {
 
     async fn look(&self) -> Option<Eviction> {
         match self.info("memory").await? {
-            Ok(value) => Some(judge(&value)),
+            Ok(value) => Some(match judge(&value) {
+                Eviction::May { policy, .. } => Eviction::May { policy, evicted: self.evicted().await },
+                seen => seen,
+            }),
             Err(HostError::Script { code, message }) => {
                 Some(Eviction::Unseen { cause: format!("{code} {message}") })
             }
@@ -90,6 +93,14 @@ impl Inspector {
                 cause.starts_with("NOPERM").then_some(Eviction::Unseen { cause })
             }
         }
+    }
+
+    /// How many keys its servers have evicted since they started, as far as they say.
+    async fn evicted(&self) -> u64 {
+        let Some(Ok(stats)) = self.info("stats").await else { return 0 };
+        let mut counts = Vec::new();
+        collect(&stats, MAX_DEPTH, evicted, &mut counts);
+        counts.into_iter().fold(0, u64::saturating_add)
     }
 
     /// `None`: it does not say.
@@ -115,9 +126,9 @@ fn is_fenced(info: &str) -> Option<bool> {
 /// What servers that answered so may do: the first policy that evicts, or none.
 fn judge(reply: &Value) -> Eviction {
     let mut policies = Vec::new();
-    collect(reply, MAX_DEPTH, &mut policies);
+    collect(reply, MAX_DEPTH, policy, &mut policies);
     match policies.iter().find(|policy| *policy != "noeviction") {
-        Some(policy) => Eviction::May { policy: policy.clone() },
+        Some(policy) => Eviction::May { policy: policy.clone(), evicted: 0 },
         None if policies.is_empty() => {
             Eviction::Unseen { cause: "INFO memory names no maxmemory_policy".to_owned() }
         }
@@ -125,18 +136,23 @@ fn judge(reply: &Value) -> Eviction {
     }
 }
 
-fn collect(reply: &Value, depth: usize, into: &mut Vec<String>) {
+/// What each server's answer says, by `read`.
+fn collect<T>(reply: &Value, depth: usize, read: fn(&str) -> Option<T>, into: &mut Vec<T>) {
     if depth == 0 {
         return;
     }
-    let mut each = |value: &Value| collect(value, depth - 1, into);
+    let mut each = |value: &Value| collect(value, depth - 1, read, into);
     match reply {
         Value::Array(values) => values.iter().for_each(each),
         Value::Map(pairs) => pairs.iter().for_each(|(_, value)| each(value)),
-        Value::BulkString(text) => into.extend(policy(&String::from_utf8_lossy(text))),
-        Value::VerbatimString { text, .. } => into.extend(policy(text)),
+        Value::BulkString(text) => into.extend(read(&String::from_utf8_lossy(text))),
+        Value::VerbatimString { text, .. } => into.extend(read(text)),
         _ => {}
     }
+}
+
+fn evicted(info: &str) -> Option<u64> {
+    info.lines().find_map(|line| line.strip_prefix("evicted_keys:"))?.trim().parse().ok()
 }
 
 fn policy(info: &str) -> Option<String> {
@@ -169,9 +185,20 @@ mod tests {
             judge(&Value::Map(policies.iter().map(node).collect()))
         };
         assert_eq!(of(&["noeviction", "noeviction"]), Eviction::Never);
-        assert_eq!(of(&["noeviction", "volatile-ttl"]), Eviction::May { policy: "volatile-ttl".into() });
-        assert_eq!(judge(&info("allkeys-lru")), Eviction::May { policy: "allkeys-lru".into() });
+        assert_eq!(
+            of(&["noeviction", "volatile-ttl"]),
+            Eviction::May { policy: "volatile-ttl".into(), evicted: 0 }
+        );
+        assert_eq!(judge(&info("allkeys-lru")), Eviction::May { policy: "allkeys-lru".into(), evicted: 0 });
         assert_eq!(judge(&info("noeviction")), Eviction::Never);
+    }
+
+    #[test]
+    fn what_was_evicted_is_the_sum_of_what_all_say() {
+        assert_eq!(evicted("# Stats\r\nevicted_keys:12\r\nevicted_clients:3\r\n"), Some(12));
+        for text in ["", "evicted_keys:", "evicted_keys:-1", "evicted_clients:3"] {
+            assert_eq!(evicted(text), None, "{text}");
+        }
     }
 
     #[test]

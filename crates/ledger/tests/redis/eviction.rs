@@ -19,11 +19,24 @@ async fn seen(host: &RedisHost) -> Eviction {
 async fn a_server_that_may_evict_is_told_from_one_that_may_not() {
     let server = RedisServer::setup().args("--maxmemory 100mb --maxmemory-policy allkeys-lru").start();
     let host = connect(server.url());
-    assert_eq!(seen(&host).await, Eviction::May { policy: "allkeys-lru".into() });
-    assert_eq!(host.eviction(), Eviction::May { policy: "allkeys-lru".into() });
+    assert_eq!(seen(&host).await, Eviction::May { policy: "allkeys-lru".into(), evicted: 0 });
+    assert_eq!(host.eviction(), Eviction::May { policy: "allkeys-lru".into(), evicted: 0 });
     assert!(host.eviction().to_string().contains("set it to noeviction"), "{}", host.eviction());
     let server = RedisServer::start();
     assert_eq!(seen(&connect(server.url())).await, Eviction::Never);
+}
+
+#[tokio::test]
+async fn what_was_evicted_is_counted() {
+    let server = RedisServer::setup().args("--maxmemory 3mb --maxmemory-policy allkeys-lru").start();
+    let much = "x".repeat(100_000);
+    for key in 0..50 {
+        server.command(&["SET", &format!("key-{key}"), &much]);
+    }
+    let Eviction::May { evicted, .. } = seen(&connect(server.url())).await else { panic!("it may evict") };
+    assert!((20..50).contains(&evicted), "{evicted}");
+    let told = Eviction::May { policy: "allkeys-lru".into(), evicted }.to_string();
+    assert!(told.ends_with(&format!("(evicted since it started: {evicted} keys)")), "{told}");
 }
 
 #[tokio::test]
@@ -31,7 +44,10 @@ async fn of_a_cluster_every_master_is_asked() {
     let cluster = RedisCluster::start();
     assert_eq!(seen(&connect(cluster.url())).await, Eviction::Never);
     cluster.nodes()[2].command(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
-    assert_eq!(seen(&connect(cluster.url())).await, Eviction::May { policy: "volatile-ttl".into() });
+    assert_eq!(
+        seen(&connect(cluster.url())).await,
+        Eviction::May { policy: "volatile-ttl".into(), evicted: 0 }
+    );
 }
 
 #[tokio::test]
@@ -53,7 +69,7 @@ async fn it_is_asked_as_soon_as_it_can_be_reached() {
     assert!(host.ready().await.is_err());
     assert_eq!(host.eviction(), Eviction::Unknown);
     server.restart();
-    assert_eq!(seen(&host).await, Eviction::May { policy: "allkeys-lfu".into() });
+    assert_eq!(seen(&host).await, Eviction::May { policy: "allkeys-lfu".into(), evicted: 0 });
 }
 
 #[tokio::test]
