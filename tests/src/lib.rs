@@ -12,4 +12,4 @@ pub use fleet::Book;
 pub use process::{Replica, binary};
 pub use proxy::{Cut, FaultProxy};
 pub use report::Report;
-pub use world::{Setup, World};
+pub use world::{Setup, World, configuration};

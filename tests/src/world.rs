@@ -81,6 +81,8 @@ pub struct World {
     pub ways: Vec<FaultProxy>,
     /// What the fleet was given.
     pub book: Arc<Book>,
+    /// Where the replicas listen.
+    uris: Vec<String>,
     budget: BudgetName,
     spec: BudgetSpec,
     clients: Vec<Client>,
@@ -91,7 +93,23 @@ pub struct World {
     end: CancellationToken,
     memory_kib: Vec<u64>,
     /// Where the replicas' configuration stands.
-    _folder: TempDir,
+    _folder: Option<TempDir>,
+}
+
+/// The specification of the budget.
+fn specification(setup: &Setup) -> BudgetSpec {
+    setup.upstream.budget(BudgetName::new(BUDGET).expect("a name")).expect("a budget")
+}
+
+/// The configuration of the replicas, as a file of YAML.
+pub fn configuration(setup: &Setup) -> String {
+    let RedisTls { ca_file, cert_file, key_file } = &setup.store_tls;
+    let files = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
+    let tls: serde_json::Map<_, _> = files
+        .into_iter()
+        .filter_map(|(key, path)| Some((key.to_owned(), path.as_ref()?.to_str()?.into())))
+        .collect();
+    serde_json::json!({ "budgets": [specification(setup)], "store": { "tls": tls } }).to_string()
 }
 
 impl World {
@@ -100,21 +118,27 @@ impl World {
     /// # Panics
     /// If that does not come to pass.
     pub async fn start(stores: &[String], setup: Setup) -> Self {
-        let budget = BudgetName::new(BUDGET).expect("a name");
-        let spec = setup.upstream.budget(budget.clone()).expect("a budget");
         let folder = TempDir::new().expect("a temporary folder can be made");
         let config = folder.path().join("bursar.yaml");
-        let RedisTls { ca_file, cert_file, key_file } = &setup.store_tls;
-        let files = [("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file)];
-        let tls: serde_json::Map<_, _> = files
-            .into_iter()
-            .filter_map(|(key, path)| Some((key.to_owned(), path.as_ref()?.to_str()?.into())))
-            .collect();
-        let text = serde_json::json!({ "budgets": [spec], "store": { "tls": tls } }).to_string();
-        std::fs::write(&config, text).expect("the temporary folder can be written");
+        std::fs::write(&config, configuration(&setup)).expect("the temporary folder can be written");
         let mut arguments = vec!["--config", config.to_str().expect("a path of Unicode")];
         arguments.extend(&setup.arguments);
         let replicas: Vec<_> = stores.iter().map(|store| Replica::start_with(store, &arguments)).collect();
+        let uris = replicas.iter().map(|replica| replica.uri.clone()).collect();
+        Self::begin(uris, replicas, Some(folder), setup).await
+    }
+
+    /// The same over replicas that somebody else starts and ends, with [`configuration`].
+    ///
+    /// # Panics
+    /// If that does not come to pass.
+    pub async fn over(uris: Vec<String>, setup: Setup) -> Self {
+        Self::begin(uris, Vec::new(), None, setup).await
+    }
+
+    async fn begin(uris: Vec<String>, replicas: Vec<Replica>, folder: Option<TempDir>, setup: Setup) -> Self {
+        let spec = specification(&setup);
+        let budget = spec.name.clone();
         let upstream =
             Upstream::new(setup.upstream.clone(), Arc::new(SystemClock::new())).expect("an upstream");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -125,8 +149,8 @@ impl World {
             let _ = served.serve(listener, ended.cancelled_owned()).await;
         });
         let mut ways = Vec::new();
-        for replica in replicas.iter().filter(|_| setup.proxied) {
-            let address = replica.uri.trim_start_matches("http://");
+        for uri in uris.iter().filter(|_| setup.proxied) {
+            let address = uri.trim_start_matches("http://");
             ways.push(FaultProxy::start(address.parse().expect("an address")).await);
         }
         let mut world = Self {
@@ -137,6 +161,7 @@ impl World {
             counters: Arc::default(),
             fleet: Vec::new(),
             replicas,
+            uris,
             budget,
             spec,
             upstream,
@@ -154,8 +179,8 @@ impl World {
 
     /// Waits until each replica has the budget.
     async fn declared(&self) {
-        for replica in &self.replicas {
-            let client = Client::lazy(ClientConfig::new(replica.uri.clone())).expect("a client");
+        for uri in &self.uris {
+            let client = Client::lazy(ClientConfig::new(uri.clone())).expect("a client");
             let declaring = async {
                 while !matches!(client.budgets().get(&self.budget).await, Ok(Some(_))) {
                     sleep(LOOK).await;
@@ -168,7 +193,7 @@ impl World {
     /// Sends the workers: over as many clients as there are replicas, each of which begins with another one.
     fn send(&mut self, setup: &Setup, url: &str) {
         let mut endpoints = self.endpoints();
-        for seed in 0..self.replicas.len() {
+        for seed in 0..self.uris.len() {
             let mut config = ClientConfig::new(String::new());
             config.endpoints = endpoints.clone();
             config.in_order = true;
@@ -200,7 +225,7 @@ impl World {
     /// Where the replicas are asked: through their proxies, if there are any.
     pub fn endpoints(&self) -> Vec<String> {
         match self.ways.as_slice() {
-            [] => self.replicas.iter().map(|replica| replica.uri.clone()).collect(),
+            [] => self.uris.clone(),
             ways => ways.iter().map(|way| format!("http://{}", way.address())).collect(),
         }
     }
