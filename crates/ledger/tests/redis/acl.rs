@@ -177,6 +177,17 @@ async fn who_may_not_announce_decides_all_the_same_and_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_database_of_ones_own_needs_one_right_more() {
+    let server = RedisServer::start();
+    let url = format!("{}/1", server.url());
+    install(&server, &rules());
+    assert!(everything(config(&url)).await.is_err());
+    install(&server, &[rules(), vec!["+select".to_owned()]].concat());
+    assert_eq!(everything(config(&url)).await, Ok(()));
+    assert_eq!(server.command(&["EXISTS", "bursar:names", "bursar:ready"]), redis::Value::Int(0));
+}
+
+#[tokio::test]
 async fn the_rights_of_the_file_are_enough_for_a_cluster() {
     let cluster = RedisCluster::start();
     for node in cluster.nodes() {
