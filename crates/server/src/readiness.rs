@@ -44,8 +44,12 @@ impl Readiness {
 
     /// What whoever runs it should know though it is ready.
     pub(crate) fn warning(&self) -> Option<String> {
+        let trouble = self.coordinator.store_trouble();
+        let rationed =
+            trouble.map(|cause| format!("the store cannot be reached, rations are granted: {cause}"));
         let eviction = self.coordinator.eviction();
-        matches!(eviction, Eviction::May { .. } | Eviction::Unseen { .. }).then(|| eviction.to_string())
+        let evicts = matches!(eviction, Eviction::May { .. } | Eviction::Unseen { .. });
+        rationed.or_else(|| evicts.then(|| eviction.to_string()))
     }
 
     // ## SERVING <=> NOT_SERVING, until draining => NOT_SERVING
