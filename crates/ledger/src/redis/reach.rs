@@ -37,7 +37,9 @@ impl Reach {
     pub(super) fn found(&self) {
         // Each answer says so: it writes nothing where nothing changes.
         if self.is_lost.load(Ordering::Relaxed) {
-            *self.why() = None;
+            // Under one lock, as in `lost`: a moment that stayed behind would count as the next loss's.
+            let mut lost = self.why();
+            *lost = None;
             self.is_lost.store(false, Ordering::Release);
         }
         if !self.is_met.load(Ordering::Relaxed) {
