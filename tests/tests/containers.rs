@@ -211,7 +211,9 @@ async fn a_fleet_goes_on_whichever_container_is_killed_or_cut_off() {
         let healed = world.now();
         world.granted_after(healed, 150, PATIENCE).await;
         let (name, bound, forgot) = fault.terms();
-        world.finish(name, (began, healed), bound, forgot).await.judge();
+        let report = world.finish(name, (began, healed), bound, forgot).await;
+        report.judge();
+        assert_eq!(report.failed, 0, "{report}");
         for container in [a, b, redis] {
             container.rm().await.unwrap();
         }
