@@ -124,13 +124,13 @@ impl Coordinator {
     /// Reads a budget as declared and as it stands; [`CoordinatorError::UnknownBudget`] if there is none. One that is being
     /// declared is to be asked for again.
     pub async fn get_budget(&self, name: &BudgetName) -> Result<Stored, CoordinatorError> {
-        let stored = self.find_budget(name).await?;
+        let stored = self.inner.core.ledger.get(name).await.map_err(asked)?;
         stored.ok_or_else(|| asked_of(&self.inner.core, LedgerError::UnknownBudget(name.clone())))
     }
 
-    /// The same for whoever declares it: `None` if the store knows none of this name.
-    pub async fn find_budget(&self, name: &BudgetName) -> Result<Option<Stored>, CoordinatorError> {
-        self.inner.core.ledger.get(name).await.map_err(asked)
+    /// Whether the store knows a budget of this name; for whoever declares it.
+    pub async fn knows_budget(&self, name: &BudgetName) -> Result<bool, CoordinatorError> {
+        self.inner.core.ledger.knows(name).await.map_err(asked)
     }
 
     /// Names of budgets in order, after `after`, at most `most`.

@@ -245,6 +245,13 @@ impl<H: ScriptHost> Ledger for ScriptLedger<H> {
         })
     }
 
+    fn knows<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let call = ScriptCall { keys: self.keys.all(budget, &["spec"]), args: Vec::new() };
+            Ok(self.run(budget, scripts::knows(), call).await? == Reply::Int(1))
+        })
+    }
+
     fn list<'a>(
         &'a self,
         after: Option<&'a BudgetName>,

@@ -72,6 +72,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "commit",
     "put",
     "get",
+    "knows",
     "delete",
     "pause",
     "resume",
@@ -116,6 +117,8 @@ scripts! {
     put["spec", "state"]
     /// Reads a budget.
     get["spec", "state", "pause", "use", "wait"]
+    /// Whether there is a budget.
+    knows["spec"]
     /// Forgets a budget.
     delete["spec", "state", "pause", "use", "wait", "asked0", "asked1"]
     /// Stops all grants of a budget.

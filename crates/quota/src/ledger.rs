@@ -143,6 +143,11 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Reads a budget; `None` if there is none of this name.
     fn get<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<Option<Stored>, LedgerError>>;
 
+    /// Whether there is a budget of this name: whether [`Self::get`] would find one, for less where that can be.
+    fn knows<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        Box::pin(async move { Ok(self.get(budget).await?.is_some()) })
+    }
+
     /// Names of budgets in order, after `after`, at most `most`.
     fn list<'a>(
         &'a self,

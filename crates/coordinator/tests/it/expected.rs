@@ -54,7 +54,7 @@ async fn who_asks_for_one_is_told_to_come_back_and_has_it_declared() {
     assert_eq!(refused(coordinator.acquire(other).await).reason, Reason::UnknownBudget);
     assert!(is_passing(&coordinator.get_budget(&name()).await.unwrap_err()));
     assert!(is_missed(&coordinator).await, "who reads it has it declared as well");
-    assert_eq!(coordinator.find_budget(&name()).await, Ok(None));
+    assert_eq!(coordinator.knows_budget(&name()).await, Ok(false));
     assert!(!is_missed(&coordinator).await, "who declares it does not");
     let paused = coordinator.pause_budget(&name(), None).await.unwrap_err();
     assert!(is_passing(&paused) && is_passing(&coordinator.resume_budget(&name()).await.unwrap_err()));

@@ -385,6 +385,10 @@ impl Ledger for Link {
         self.ledger.get(budget)
     }
 
+    fn knows<'a>(&'a self, budget: &'a BudgetName) -> BoxFuture<'a, Result<bool, LedgerError>> {
+        self.ledger.knows(budget)
+    }
+
     fn list<'a>(
         &'a self,
         after: Option<&'a BudgetName>,

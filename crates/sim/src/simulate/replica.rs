@@ -215,7 +215,7 @@ async fn declare(world: Arc<World>, replica: usize, coordinator: Coordinator) {
 
 /// Declares a budget; unless `over`, only if the store does not know it.
 async fn put(coordinator: &Coordinator, spec: &BudgetSpec, over: bool) -> Result<(), CoordinatorError> {
-    if over || coordinator.find_budget(&spec.name).await?.is_none() {
+    if over || !coordinator.knows_budget(&spec.name).await? {
         coordinator.put_budget(spec.clone()).await?;
     }
     Ok(())
@@ -237,7 +237,7 @@ async fn needed(
             () = &mut missed => return Some(false),
             () = sleep(LOOK) => {
                 for budget in &world.scenario.budgets {
-                    if matches!(coordinator.find_budget(&budget.spec.name).await, Ok(None)) {
+                    if matches!(coordinator.knows_budget(&budget.spec.name).await, Ok(false)) {
                         return Some(false);
                     }
                 }

@@ -141,7 +141,7 @@ impl Declarer {
     }
 
     async fn put(&self, spec: &BudgetSpec, over: bool) -> Result<(), CoordinatorError> {
-        if !over && self.coordinator.find_budget(&spec.name).await?.is_some() {
+        if !over && self.coordinator.knows_budget(&spec.name).await? {
             return Ok(());
         }
         let put = self.coordinator.put_budget(spec.clone()).await?;
@@ -157,7 +157,7 @@ impl Declarer {
         for _ in 0..LOOK.1.min(count) {
             self.looked = (self.looked + 1) % count;
             let name = &wanted.specs[self.looked].name;
-            let is_unknown = matches!(self.coordinator.find_budget(name).await, Ok(None));
+            let is_unknown = matches!(self.coordinator.knows_budget(name).await, Ok(false));
             if is_unknown && !self.coordinator.is_budget_deleted(name) {
                 return Some(name.clone());
             }
