@@ -20,28 +20,53 @@ const CLIENTS: [&str; 2] = ["redis-cli", "valkey-cli"];
 /// `cargo xtask image`.
 pub(crate) fn run(workspace: &Workspace, console: &Console, args: &ImageArgs) -> Result<(), Trouble> {
     docker::engine(console)?;
-    pack_bursar(workspace, console, args.dev, &args.tag)?;
+    let build = if args.dev { Build::Dev(&[]) } else { Build::Release };
+    pack_bursar(workspace, console, &build, &args.tag)?;
     let size = ["image", "inspect", "--format", "{{.Size}}", &args.tag];
     let bytes = Run::new(console, "docker").args(size).capture()?;
     console.note(&format!("{}: {bytes} bytes", args.tag));
     Ok(())
 }
 
+/// How the binary is built.
+enum Build<'a> {
+    Release,
+    /// With the features that Cargo is told of elsewhere, so that dependencies are those of other steps.
+    Dev(&'a [&'a str]),
+}
+
 /// Builds the binary so that it needs no shared library, and packs it.
-fn pack_bursar(workspace: &Workspace, console: &Console, dev: bool, tag: &str) -> Result<(), Trouble> {
+fn pack_bursar(workspace: &Workspace, console: &Console, build: &Build, tag: &str) -> Result<(), Trouble> {
+    let binary = match build {
+        Build::Release => build_release(workspace, console)?,
+        Build::Dev(features) => build_dev(workspace, console, features)?,
+    };
+    // The engine is sent this folder and nothing else.
+    let context = empty(workspace.scratch("image-bursar")?)?;
+    copy(&binary, &context.join("bursar"))?;
+    docker_build(workspace, console, "deploy/Dockerfile.scratch", &context, tag)
+}
+
+/// The binary as it is released, but that it needs no shared library.
+fn build_release(workspace: &Workspace, console: &Console) -> Result<PathBuf, Trouble> {
     let rustc = Run::new(console, "rustc").arg("-vV").capture()?;
     let machine = rustc.lines().find_map(|line| line.strip_prefix("host: "));
     let machine = machine.ok_or_else(|| Trouble::Failed("`rustc -vV` names no host".to_owned()))?;
     // With --target these flags are not for build scripts and macros, which have to be dynamic.
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     flags.push_str(" -C target-feature=+crt-static -C strip=symbols");
-    let (profile, folder) = if dev { ("dev", "debug") } else { ("release", "release") };
-    let build = ["build", "--package", "bursar", "--target", machine, "--profile", profile];
+    let build = ["build", "--package", "bursar", "--target", machine, "--release"];
     workspace.cargo(console).args(build).env("RUSTFLAGS", flags.trim()).stream()?;
-    // The engine is sent this folder and nothing else.
-    let context = empty(workspace.scratch("image-bursar")?)?;
-    copy(&workspace.target().join(machine).join(folder).join("bursar"), &context.join("bursar"))?;
-    docker_build(workspace, console, "deploy/Dockerfile.scratch", &context, tag)
+    Ok(workspace.target().join(machine).join("release/bursar"))
+}
+
+/// One that is sooner built, and needs no shared library either: of the dependencies that the tests have. What is built
+/// together decides on their features; a test of the package that the binary is in has it built.
+fn build_dev(workspace: &Workspace, console: &Console, features: &[&str]) -> Result<PathBuf, Trouble> {
+    let build = ["test", "--workspace", "--no-run", "--test", "serve"];
+    let cargo = workspace.cargo(console).args(build).args(features);
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", workspace.path("crates/xtask/link-static")).stream()?;
+    Ok(workspace.target().join("debug/bursar"))
 }
 
 /// Packs a server of this machine, and its client if there is one, with the libraries that they need.
@@ -80,11 +105,16 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// Builds them; `server` is the program of Redis or Valkey.
-    pub(crate) fn build(workspace: &Workspace, console: &Console, server: &Path) -> Result<Self, Trouble> {
+    /// Builds them, with these features; `server` is the program of Redis or Valkey.
+    pub(crate) fn build(
+        workspace: &Workspace,
+        console: &Console,
+        server: &Path,
+        features: &[&str],
+    ) -> Result<Self, Trouble> {
         let tag = std::process::id();
         let images = Self { bursar: format!("bursar-test:{tag}"), redis: format!("bursar-test-redis:{tag}") };
-        let built = pack_bursar(workspace, console, true, &images.bursar)
+        let built = pack_bursar(workspace, console, &Build::Dev(features), &images.bursar)
             .and_then(|()| pack_redis(workspace, console, server, &images.redis));
         if built.is_err() {
             images.remove(console);

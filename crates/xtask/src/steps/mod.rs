@@ -131,7 +131,8 @@ impl Context<'_> {
     /// The images that containers are made of; built once.
     fn images(&self) -> Result<Images, Trouble> {
         let server = self.server()?;
-        self.images.get_or_init(|| Images::build(&self.workspace, &self.console, &server.program)).clone()
+        let build = || Images::build(&self.workspace, &self.console, &server.program, self.features());
+        self.images.get_or_init(build).clone()
     }
 }
 
