@@ -10,7 +10,7 @@ local SCOPES = 64
 -- Doublings of what a ramp lets out until it is over.
 local RAMP_DOUBLINGS = 8
 
-local ATTRIBUTES = { 'until', 'began', 'tries', 'probe', 'ramp', 'out' }
+local ATTRIBUTES = { 'until', 'began', 'tries', 'first', 'probe', 'ramp', 'out' }
 
 local function put(p, scope, record)
   if not p.by_scope[scope] then
@@ -64,7 +64,8 @@ function phases.tries(p, scope)
 end
 
 -- ## (granting | ramping | probing) => paused, by a refusal of a permit granted at `granted_at`. `till`: the moment that
--- the response named, or nil; then back off by base * 2^tries, at most max, with full jitter.
+-- the response named, or nil; then back off by base * 2^tries, at most max, with full jitter;
+-- and at most base more than twice what has passed since the first: short ones in a row lead to no long one.
 function phases.begin(p, scope, now, granted_at, till, budget, jitter)
   local record = p.by_scope[scope]
   if not record and #p.scopes >= SCOPES then
@@ -73,13 +74,15 @@ function phases.begin(p, scope, now, granted_at, till, budget, jitter)
   end
   local same_epoch = record and granted_at <= record.began
   record = record or { tries = 0, began = now }
+  record.first = record.tries > 0 and (record.first or record.began) or now
   if same_epoch then
     if not till or till <= record['until'] then
       return
     end
     record['until'] = till
   else
-    local step = math.min(budget.backoff_max, budget.backoff_base * 2 ^ math.min(record.tries, 40))
+    local step = math.min(budget.backoff_max, budget.backoff_base * 2 ^ math.min(record.tries, 40),
+      budget.backoff_base + 2 * (now - record.first))
     local new = till or now + math.max(1, math.ceil(step * jitter))
     record['until'] = math.max(record['until'] or 0, new)
     record.began = now

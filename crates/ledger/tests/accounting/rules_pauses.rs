@@ -346,3 +346,35 @@ fn a_late_answer_of_an_older_probe_lets_no_third_out() {
     bench.settled(settle(first, SettleKind::Lost));
     assert_eq!(reason(&mut bench), Some(Reason::Probing), "the second is out");
 }
+
+#[test]
+fn short_back_offs_in_a_row_lead_to_no_long_one() {
+    let mut bench = bench();
+    let mut lease = bench.take(1);
+    let mut refuse = |bench: &mut Bench, jitter: f64| {
+        let settles = vec![refused(lease, Scope::Budget, None)];
+        let reply = bench.send(bursar_quota::Commit { settles, jitter, ..bench.empty() });
+        let paused = reply.paused_ms[0];
+        bench.now += paused;
+        lease = bench.take(1);
+        paused
+    };
+    for _ in 0..6 {
+        assert!(refuse(&mut bench, 0.0) <= 1);
+    }
+    // By the doubling alone it would be a minute: of base and twice the few ms that have passed since the first.
+    let paused = refuse(&mut bench, 0.999);
+    assert!((990..=1015).contains(&paused), "{paused}");
+    let paused = refuse(&mut bench, 0.999);
+    assert!((2980..=3040).contains(&paused), "{paused}");
+    // After a success it begins anew.
+    bench.settled(settle(lease, SettleKind::Accepted));
+    lease = bench.take(1);
+    for (jitter, expected) in [(0.0, 0..=1), (0.999, 990..=1015)] {
+        let settles = vec![refused(lease, Scope::Budget, None)];
+        let reply = bench.send(bursar_quota::Commit { settles, jitter, ..bench.empty() });
+        assert!(expected.contains(&reply.paused_ms[0]), "{reply:?}");
+        bench.now += reply.paused_ms[0];
+        lease = bench.take(1);
+    }
+}
