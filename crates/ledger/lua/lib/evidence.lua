@@ -15,6 +15,51 @@ local LEAST_LAW = 16
 local SHARP = 1 / 16
 -- Readings that fall by so much of the capacity while the end stays where it is are not a bucket's.
 local STEADY = 1 / 4
+-- Where an end gives all back, what a reading shows to be used of what was before it is at most this share of what a rolling
+-- window would hold. Where this much of it is left within so much of a window after an end, that gave little back.
+local REST, KEPT, SOON = 1 / 4, 3 / 4, 1 / 8
+
+-- On a clock, an end that has passed tells those that passed after it and the next.
+local function tell_phase(limit, early, late, now)
+  local windows = math.floor((now - late) / limit.window) + 1
+  local drift = windows * limit.window * ladder.DRIFT
+  early, late = math.floor(early + windows * limit.window - drift), math.ceil(late + windows * limit.window + drift)
+  if late - early >= limit.window / 2 or early <= now then
+    -- Too vague, or the next may have been as well: another response tells.
+    return
+  elseif not limit.end_late then
+    limit.end_early, limit.end_late = early, late
+    limit.edge_early = math.max(limit.edge_early or 0, early - limit.window)
+    limit.edge_late = math.max(limit.edge_late or 0, late - limit.window)
+  elseif early <= limit.end_late and late >= limit.end_early then
+    limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
+  end
+end
+
+-- Whether ends are on a clock, one is known, and [early, late] has it in it and neither the one before nor the next.
+local function names_the_known(limit, early, late)
+  return limit.is_on_clock and limit.end_late and early <= limit.end_late and late >= limit.end_early
+    and early > limit.end_late - limit.window and late < limit.end_early + limit.window
+end
+
+-- A window's end is after any call in it, and at most a window away. One too vague to tell windows apart counts as none;
+-- and unless ends are on a clock one that a long response leaves vague does, whose probe would be as slow.
+function evidence.bound_end(limit, s, now)
+  local r = s.reading
+  local late = math.min(r.late, s.moment + limit.window)
+  local early = math.min(math.max(r.early, s.granted_at), late)
+  local width = limit.is_on_clock and late - early or r.late - r.early
+  local is_clear = width < limit.window / 2
+  if names_the_known(limit, early, late) then
+    -- That one and no other: whatever else the vague one meets.
+    early, late, is_clear = math.max(early, limit.end_early), math.min(late, limit.end_late), true
+  end
+  r.early = early
+  r.late = late >= s.granted_at and is_clear and late or nil
+  if r.late and r.late <= now and limit.is_on_clock then
+    tell_phase(limit, r.early, r.late, now)
+  end
+end
 
 -- Of what is remembered, what a rolling window cannot have forgotten now, however early it executed, less what was settled
 -- since the grant of `s`.
@@ -42,8 +87,26 @@ function evidence.note_steady(limit, s, early, remaining)
   end
 end
 
+-- What the reading shows to be used still, of what was used before the end that passed.
+local function used_before(limit, s)
+  return limit.n - s.reading.least - (limit.granted - (limit.past or limit.granted))
+end
+
+-- Whether a reading shows, soon after an end, that most of what was used before it is used still, and that this was much. Who
+-- weighs two windows against each other names the end of the newer one, and gives back there by and by. What is beyond that
+-- others used.
+function evidence.disproves(limit, s)
+  if not limit.spent or limit.spent < limit.n / 2 or s.granted_at < limit.edge_late then
+    return false
+  end
+  local still, passed = used_before(limit, s), s.granted_at - limit.edge_late
+  return s.answered_at <= limit.edge_early + limit.window * SOON and still >= limit.spent * KEPT
+    and still <= limit.spent * (1 - passed / limit.window) + 1
+end
+
 -- ## (aligned, unproven | sliding) => aligned: a permit granted after an end reads less than what a rolling window could
--- not have forgotten yet, and while it was used up the end stayed where it was, as no bucket's does.
+-- not have forgotten yet, hardly any of it from before the end; and while it was used up the end stayed where it was, as no
+-- bucket's does.
 function evidence.prove(state, limit, s, now)
   if limit.proven or limit.on == PACED or limit.steady ~= -1 then
     return
@@ -53,7 +116,8 @@ function evidence.prove(state, limit, s, now)
     return
   end
   limit.tried = limit.edge_late
-  if certainly(state, limit, s, now) > limit.n - s.reading.least then
+  local certain = certainly(state, limit, s, now)
+  if certain > limit.n - s.reading.least and used_before(limit, s) <= certain * REST then
     if limit.on ~= ALIGNED then
       ladder.step_to(limit, ALIGNED)
     end

@@ -13,6 +13,8 @@ local ladder = {
   NO_BUCKET = 0, BUCKET = 1,
   -- Of N/W, what a paced limit lets out.
   PACE = 0.97,
+  -- What the store's clock and the upstream's may drift apart in a window nobody reads, as a share of it.
+  DRIFT = 1e-4,
   -- Windows without a refusal after which a paced limit goes a little faster.
   PATIENCE = 32,
 }
@@ -24,7 +26,7 @@ ladder.fields = {
   'burst', 'burst_most', 'pace', 'end_seen', 'learned', 'low', 'low_from', 'low_till', 'granted_then',
   'tried', 'law', 'aloof', 'strikes', 'paced_since', 'law_least', 'law_most', 'fresh_at', 'vain', 'patience', 'raised_at',
   'excused_at', 'events', 'turn_late', 'turn_at', 'aloof_till', 'late', 'late_before', 'late_from', 'struck_then', 'sparse',
-  'scattered', 'vouched', 'risen', 'misread', 'misread_at', 'part', 'crowd',
+  'scattered', 'vouched', 'risen', 'misread', 'misread_at', 'part', 'crowd', 'past', 'spent',
 }
 ladder.is_real = { level = true, level_at = true, pace = true, fresh_at = true }
 
@@ -109,7 +111,16 @@ end
 
 -- Whether one call may go that finds out.
 function ladder.finds_out(limit)
-  return limit.turn or limit.vouched
+  return limit.turn or (limit.vouched and limit.now >= limit.vouched)
+end
+
+-- The next moment from which one may; nil where none is to come.
+function ladder.finds_out_at(limit)
+  local at, vouched = ladder.turns_at(limit), limit.vouched
+  if vouched and vouched > limit.now and not (at and at < vouched) then
+    return vouched
+  end
+  return at
 end
 
 -- Nothing is known of what the followed end gives back: whoever came after it was named may have used it up.
@@ -123,6 +134,13 @@ function ladder.turns_at(limit)
   return limit.turn_at or limit.end_seen == 2 and math.max(limit.end_late, limit.turn_late or 0) or nil
 end
 
+-- An end passes: what was granted before and is not out any more was used before it; and of how much of its window readings
+-- told, where they did.
+function ladder.pass(limit)
+  limit.past = limit.granted - limit.out
+  limit.spent = limit.is_aligned and limit.cap and limit.n - limit.cap or nil
+end
+
 -- ## sliding: a followed end has passed => one permit may find out, once the newest reading's has as well
 function ladder.reach(limit)
   limit.turn_at = ladder.turns_at(limit)
@@ -130,6 +148,7 @@ function ladder.reach(limit)
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
   limit.end_early, limit.end_late, limit.end_seen = nil, nil, nil
   limit.granted_then = limit.granted
+  ladder.pass(limit)
 end
 
 -- What a reading left refills in a bucket; `fresh` at `at`, and the moment up to which that is counted.

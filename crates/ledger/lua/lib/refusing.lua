@@ -38,14 +38,14 @@ local ALOOF, MOST_ALOOF = 32, 512
 
 -- ## sliding => paced: where the refusal named a time, one call after it finds out what has been given back meanwhile, however
 -- much a rolling window would still hold.
-local function pace(state, limit, now, is_told, crowd)
+local function pace(state, limit, now, told_till, crowd)
   if limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   end
   ladder.step_to(limit, PACED)
   ladder.forget(state, limit)
   limit.burst, limit.pace, limit.level, limit.level_at, limit.paced_since = 1, ladder.PACE, 0, now, now
-  limit.vouched, limit.crowd = is_told and 1 or nil, crowd
+  limit.vouched, limit.crowd = told_till, crowd
 end
 
 -- Whether others' use explains a refusal. Where it is not proven how windows end, one that none came before for many windows:
@@ -130,9 +130,9 @@ local function slow(limit, is_in_a_row)
   limit.level = math.min(limit.level, 0)
 end
 
--- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil; `is_told`: it named a time
--- from which calls are accepted.
-local function refuse(state, limit, s, remaining, now, is_told)
+-- A refusal that the account cannot explain. `remaining` is what the refusal's reading says, or nil; `told_till`: the moment
+-- that it named, from which calls are accepted, or nil.
+local function refuse(state, limit, s, remaining, now, told_till)
   if is_misled(limit, s, now) then
     return
   end
@@ -168,7 +168,7 @@ local function refuse(state, limit, s, remaining, now, is_told)
   elseif remaining == 0 and limit.on == ALIGNED then
     ladder.slide(state, limit, now)
   elseif remaining == 0 or again then
-    pace(state, limit, now, is_told, crowd)
+    pace(state, limit, now, told_till, crowd)
   end
 end
 

@@ -17,12 +17,9 @@ window.fields = {
 window.texts = { 'out_index', 'paid_index', 'closing_held', 'shadow_index' }
 window.is_real, window.parts = {}, { window, ladder, foreign }
 
--- What the store's clock and the upstream's may drift apart in a window nobody reads, as a share of it.
-local DRIFT = 1e-4
-
 -- On a clock: the end after the one in [early, late] if nobody reads it; nil where it is too vague to tell windows apart.
 local function end_after(limit, early, late)
-  local drift = math.ceil(limit.window * DRIFT)
+  local drift = math.ceil(limit.window * ladder.DRIFT)
   early, late = early + limit.window - drift, late + limit.window + drift
   if late - early < limit.window / 2 then
     return early, late
@@ -44,6 +41,7 @@ local function pass_end(state, limit, now)
   slots.let_go(state, limit, limit.closing_held)
   limit.closing_held = nil
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
+  ladder.pass(limit)
   limit.cap, limit.fresh, limit.fresh_since, limit.fresh_until, limit.closing = nil, nil, nil, nil, 0
   if limit.lost_read then
     -- A reading placed all that was forgotten in this window.
@@ -56,11 +54,13 @@ local function pass_end(state, limit, now)
   end
 end
 
--- Drops what is out and certainly executed in a window that is over.
-local function drop_out(state, limit, now)
+-- Drops what certainly executed in a window that is over.
+local function drop_over(state, limit, now)
   local upto = math.floor((now - limit.window) / limit.slot)
   if limit.edge_early and limit.is_aligned and limit.proven then
     upto = math.max(upto, math.ceil(limit.edge_early / limit.slot) - 1)
+    -- What was settled before ends were believed, or where none was known.
+    slots.sweep(state, limit, 'paid', math.ceil((limit.edge_early + limit.window) / limit.slot) - 1)
   end
   slots.sweep(state, limit, 'out', upto)
 end
@@ -84,7 +84,7 @@ function window.advance(state, limit, now)
   if till and now >= till then
     limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
   end
-  drop_out(state, limit, now)
+  drop_over(state, limit, now)
   slots.sweep(state, limit, 'paid', math.floor(now / limit.slot))
   slots.sweep(state, limit, 'shadow', math.floor(now / limit.slot))
   ladder.advance(limit, now)
@@ -230,7 +230,7 @@ local function meet_end(state, limit, early, late, now)
     limit.end_late = math.min(limit.end_late, now)
     pass_end(state, limit, now)
     limit.end_early, limit.end_late = early, late
-    drop_out(state, limit, now)
+    drop_over(state, limit, now)
   elseif late < limit.end_early then
     -- Its window is over, unless it would have ended within the current one: one of the two is no end.
     return nil, early > limit.end_late - limit.window
@@ -239,23 +239,6 @@ local function meet_end(state, limit, early, late, now)
     limit.end_late = math.min(limit.end_late, late)
   end
   return true
-end
-
--- On a clock, an end that has passed tells those that passed after it and the next.
-local function tell_phase(limit, early, late, now)
-  local windows = math.floor((now - late) / limit.window) + 1
-  local drift = windows * limit.window * DRIFT
-  early, late = math.floor(early + windows * limit.window - drift), math.ceil(late + windows * limit.window + drift)
-  if late - early >= limit.window / 2 or early <= now then
-    -- Too vague, or the next may have been as well: another response tells.
-    return
-  elseif not limit.end_late then
-    limit.end_early, limit.end_late = early, late
-    limit.edge_early = math.max(limit.edge_early or 0, early - limit.window)
-    limit.edge_late = math.max(limit.edge_late or 0, late - limit.window)
-  elseif early <= limit.end_late and late >= limit.end_early then
-    limit.end_early, limit.end_late = math.max(limit.end_early, early), math.min(limit.end_late, late)
-  end
 end
 
 -- What readings show of ends, defined where one came.
@@ -300,6 +283,10 @@ local function settle_aligned(state, limit, s, now)
   elseif not is_met then
     ladder.remember(state, limit, s)
     return
+  elseif evidence.disproves(limit, s) then
+    ladder.slide(state, limit, now)
+    settle_sliding(state, limit, s, now)
+    return
   end
   if limit.lost_until and s.granted_at >= limit.lost_from then
     limit.lost_read = 1
@@ -318,39 +305,15 @@ local function settle_aligned(state, limit, s, now)
   end
 end
 
--- Whether ends are on a clock, one is known, and [early, late] has it in it and neither the one before nor the next.
-local function names_the_known(limit, early, late)
-  return limit.is_on_clock and limit.end_late and early <= limit.end_late and late >= limit.end_early
-    and early > limit.end_late - limit.window and late < limit.end_early + limit.window
-end
-
--- A window's end is after any call in it, and at most a window away. One too vague to tell windows apart counts as none;
--- and unless ends are on a clock one that a long response leaves vague does, whose probe would be as slow.
-local function bound_end(limit, s)
-  local r = s.reading
-  local late = math.min(r.late, s.moment + limit.window)
-  local early = math.min(math.max(r.early, s.granted_at), late)
-  local width = limit.is_on_clock and late - early or r.late - r.early
-  local is_clear = width < limit.window / 2
-  if names_the_known(limit, early, late) then
-    -- That one and no other: whatever else the vague one meets.
-    early, late, is_clear = math.max(early, limit.end_early), math.min(late, limit.end_late), true
-  end
-  r.early = early
-  r.late = late >= s.granted_at and is_clear and late or nil
-end
-
 -- Settles `s`: cost (granted, all), charge (all), charge_each, send_by, moment (the latest at which it executed),
 -- granted_at, settled_then, blind_then, weighed_then, parties, kind, of (what a reading is of), reading {least, last, early,
 -- late}.
 -- Answers whether it still weighed.
 function window.settle(state, limit, s, now)
   local r = s.reading
+  evidence = r and (evidence or late_evidence()) or evidence
   if r and r.late and limit.is_aligned then
-    bound_end(limit, s)
-    if r.late and r.late <= now and limit.is_on_clock then
-      tell_phase(limit, r.early, r.late, now)
-    end
+    evidence.bound_end(limit, s, now)
   end
   if slots.is_gone(limit, s.granted_at, s.send_by) then
     return false
@@ -361,7 +324,6 @@ function window.settle(state, limit, s, now)
     return true
   end
   if r and r.least then
-    evidence = evidence or late_evidence()
     -- More than there can be says nothing of what is left: it gives nothing back.
     s.is_beyond = r.last > limit.n
     r.least, r.last = math.min(r.least, limit.n), math.min(r.last, limit.n)
@@ -381,7 +343,7 @@ function window.settle(state, limit, s, now)
     end
   end
   -- Where a reading proved that ends are ends, what is out of windows before is over.
-  drop_out(state, limit, now)
+  drop_over(state, limit, now)
   return true
 end
 
@@ -405,7 +367,7 @@ function window.ahead(state, limit, now)
   local lost_until, lost_read = limit.lost_until, limit.lost_read
   local kept, is_turn, turn_at = foreign.reserve(limit, now), ladder.finds_out(limit), nil
   if not limit.is_aligned then
-    turn_at, end_early, end_late = ladder.turns_at(limit), nil, nil
+    turn_at, end_early, end_late = ladder.finds_out_at(limit), nil, nil
   end
   local fresh_at = limit.fresh_at
 
@@ -419,6 +381,12 @@ function window.ahead(state, limit, now)
     out = out - out_cost
     drop(out_held)
     out_k, out_cost, out_held = next_out()
+  end
+
+  local function drop_next_paid()
+    paid = paid - paid_cost
+    drop(paid_held)
+    paid_k, paid_cost, paid_held = next_paid()
   end
 
   local function next_at()
@@ -440,6 +408,9 @@ function window.ahead(state, limit, now)
   function c.ready_at(need, own)
     fresh, fresh_at = ladder.refilled(limit, fresh, fresh_at, c.at)
     local all = level(limit.n, paid + closing, cap, fresh, lost_until) - out
+    if is_turn and not lost_until and 1 - out >= need then
+      return c.at
+    end
     local paced_at = ladder.open_at(limit, need, own, now)
     if paced_at > c.at then
       return all >= need and paced_at or nil
@@ -463,9 +434,7 @@ function window.ahead(state, limit, now)
       drop_next_out()
     end
     while paid_k and paid_k * limit.slot <= at do
-      paid = paid - paid_cost
-      drop(paid_held)
-      paid_k, paid_cost, paid_held = next_paid()
+      drop_next_paid()
     end
     if fresh_until and fresh_until <= at then
       fresh, fresh_until = nil, nil
@@ -485,6 +454,9 @@ function window.ahead(state, limit, now)
       closing_held = nil
       while limit.proven and out_k and out_k * limit.slot < end_early do
         drop_next_out()
+      end
+      while limit.proven and paid_k and paid_k * limit.slot < end_early + limit.window do
+        drop_next_paid()
       end
       if limit.is_on_clock then
         end_early, end_late = end_after(limit, end_early, end_late)

@@ -41,6 +41,7 @@ mod rules_requests;
 mod rules_times;
 mod rules_too_fast;
 mod rules_waiting;
+mod rules_weighted;
 mod rules_window;
 mod shares;
 mod windows;

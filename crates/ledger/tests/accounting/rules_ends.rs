@@ -39,6 +39,21 @@ fn what_is_granted_once_a_later_end_was_named_is_of_its_window() {
 }
 
 #[test]
+fn so_it_is_where_its_end_is_doubted() {
+    let mut bench = unproven(aligned(10));
+    call(&mut bench, says(9, Some((2000, 10_000))));
+    bench.now = START + 2500;
+    let reading = until(&bench, 9, 62_500);
+    call(&mut bench, reading);
+    bench.now = START + 9000;
+    let blind = bench.take(1);
+    bench.settled(settle(blind, SettleKind::Accepted));
+    assert_eq!(bench.stand().paid, 2);
+    bench.now = START + 62_502;
+    assert_eq!(bench.stand().paid, 0);
+}
+
+#[test]
 fn what_was_out_of_a_window_that_a_reading_ends_weighs_no_more_in_the_same_commit() {
     let mut bench = proven(aligned(10));
     call(&mut bench, says(9, Some((2000, 10_000))));

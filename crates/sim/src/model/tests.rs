@@ -190,6 +190,12 @@ proptest! {
             Some(reset) => prop_assert_eq!(reset, ms(end)),
             None => prop_assert_eq!(weight(&accepted, now), 0),
         }
+        // Who names ends counts alike.
+        let mut names_ends = WeightedWindows::naming_ends(capacity, ms(window), ms(phase));
+        prop_assert_eq!(&play(&mut names_ends, &history, |accepted, now, cost| {
+            weight(accepted, now) + cost * window <= capacity * window
+        })?, &accepted);
+        prop_assert_eq!(names_ends.named_reset(ms(now)), Some(ms(end)));
         fits_at_is_exact(&mut model, now, asked)?;
     }
 

@@ -16,13 +16,28 @@ pub struct WeightedWindows {
     index: u128,
     current: u64,
     before: u64,
+    /// Whether its current window's end is what it names, though nothing is given back there at once.
+    names_ends: bool,
 }
 
 impl WeightedWindows {
     /// At most `capacity`, windows of `window` (at least 1 ns), one of which ends at `phase` modulo `window`.
     pub fn new(capacity: u64, window: Duration, phase: Duration) -> Self {
         let window = window.as_nanos().max(1);
-        Self { capacity, window, phase: phase.as_nanos() % window, index: 0, current: 0, before: 0 }
+        Self {
+            capacity,
+            window,
+            phase: phase.as_nanos() % window,
+            index: 0,
+            current: 0,
+            before: 0,
+            names_ends: false,
+        }
+    }
+
+    /// The same, naming its current window's end as its reset, as many that keep two fixed windows do.
+    pub fn naming_ends(capacity: u64, window: Duration, phase: Duration) -> Self {
+        Self { names_ends: true, ..Self::new(capacity, window, phase) }
     }
 
     fn turn(&mut self, now: Duration) {
@@ -82,6 +97,9 @@ impl Model for WeightedWindows {
     fn named_reset(&mut self, now: Duration) -> Option<Duration> {
         self.turn(now);
         let left = self.end() - u128::from(nanos(now));
+        if self.names_ends {
+            return Some(from_nanos(self.end()));
+        }
         if self.before == 0 {
             return (self.current > 0).then(|| from_nanos(self.end()));
         }

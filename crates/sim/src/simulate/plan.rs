@@ -322,6 +322,8 @@ pub enum RuleKind {
     Gcra,
     /// The count of this window on a clock, and of the one before as far as it overlaps the last window's length.
     Weighted,
+    /// The same, naming its current window's end as its reset, though nothing is given back there at once.
+    WeightedEnds,
     /// Fixed windows, each also enforced in so many equal parts, while the headers speak of the whole.
     Parts(u32),
 }

@@ -157,7 +157,7 @@ impl Book {
             let account = &mut self.accounts[budget];
             for (name, away) in account.classes.iter().zip(&mut account.stay_away) {
                 if *name == class {
-                    *away = (*away).max(until);
+                    *away = (*away).max((until, now));
                 }
             }
         }
@@ -325,9 +325,8 @@ impl Book {
         self.unsettled.insert(group.lease, (kept_till, u16::try_from(new).unwrap_or(u16::MAX)));
         let account = &self.accounts[budget];
         let away = account.classes.iter().zip(&account.stay_away).find(|(name, _)| **name == group.class);
-        if let Some((class, until)) = away.filter(|(_, until)| **until > now)
-            && self.unsteady.is_none()
-            && self.lost.is_none()
+        if let Some((class, (until, told))) = away.filter(|(_, (until, _))| *until > now)
+            && self.knows_since(*told)
         {
             let text = format!(
                 "{}: {new} permits of {class} were granted {} ms before the time until which the upstream said to stay away",

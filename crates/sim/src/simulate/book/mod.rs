@@ -100,8 +100,8 @@ impl Permit {
 struct Account {
     name: BudgetName,
     classes: Vec<ClassName>,
-    /// By class (as in `classes`): until when nothing of it may be granted.
-    stay_away: Vec<Duration>,
+    /// By class (as in `classes`): until when nothing of it may be granted, and when the ledger was told so.
+    stay_away: Vec<(Duration, Duration)>,
     /// The last moment to which the ledger said that something is paused.
     paused_until: Duration,
     /// When the current congestion epoch began.
@@ -228,7 +228,7 @@ impl Book {
             }
             Account {
                 name: spec.name.clone(),
-                stay_away: vec![Duration::ZERO; classes.len()],
+                stay_away: vec![(Duration::ZERO, Duration::ZERO); classes.len()],
                 classes,
                 paused_until: Duration::ZERO,
                 epoch: None,
@@ -287,6 +287,16 @@ impl Book {
         self.unsteady.is_some()
     }
 
+    /// Whether the ledger cannot have forgotten since what it was told then, nor its clock have gone wrong.
+    pub(crate) fn knows_since(&self, told: Duration) -> bool {
+        self.lost.is_none_or(|lost| told > lost) && self.unsteady.is_none_or(|unsteady| told > unsteady)
+    }
+
+    /// Whether a state was lost that nobody remembered: what it knew is taken for others' use, which is a forecast.
+    pub(crate) fn takes_for_others(&self) -> bool {
+        self.is_forgetful && self.lost.is_some()
+    }
+
     /// For how long what has happened may weigh: the longest window, and the longest that a call may come after its
     /// grant.
     fn memory(&self) -> Duration {
@@ -298,7 +308,7 @@ impl Book {
         });
         let rules = self.scenario.budgets.iter().flat_map(|budget| &budget.upstream.rules).map(|rule| {
             match rule.kind {
-                RuleKind::Weighted => rule.window * 2,
+                RuleKind::Weighted | RuleKind::WeightedEnds => rule.window * 2,
                 _ => rule.window,
             }
         });

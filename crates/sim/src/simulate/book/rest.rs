@@ -33,7 +33,7 @@ fn is_true(limit: &LimitSpec, rule: &RulePlan) -> bool {
         (LimitKind::Window { aligned: true, .. }, RuleKind::Clock | RuleKind::FirstCall)
         | (LimitKind::Bucket { .. }, RuleKind::Bucket | RuleKind::Gcra) => true,
         (LimitKind::Window { aligned: false, .. }, kind) => {
-            !matches!(kind, RuleKind::Weighted | RuleKind::Parts(_))
+            !matches!(kind, RuleKind::Weighted | RuleKind::WeightedEnds | RuleKind::Parts(_))
         }
         _ => false,
     }

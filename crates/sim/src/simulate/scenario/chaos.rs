@@ -111,7 +111,9 @@ fn budget(draws: &mut Draws, it: &mut World, number: u32) -> BudgetPlan {
         RuleKind::Rolling | RuleKind::Bucket | RuleKind::Gcra => {
             (window(capacity, length, how), how == Declared::Rolling)
         }
-        RuleKind::Weighted | RuleKind::Parts(_) => (window(capacity, length, how), false),
+        RuleKind::Weighted | RuleKind::WeightedEnds | RuleKind::Parts(_) => {
+            (window(capacity, length, how), false)
+        }
     };
     it.is_true &= is_true;
     let mut declared = limit("requests", kind_declared);

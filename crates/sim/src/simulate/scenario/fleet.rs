@@ -130,8 +130,13 @@ pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
+/// States that are lost, and what each may cost in a limit: a probe; and two more, and who comes after them, where nobody is told
+/// in time what they read.
+const LOSSES: u64 = 2;
+const PROBES: u64 = 4;
+
 /// Every sort of fault, in any scenario: what workers and messages do wrong, a replica that crashes and one that is cut off, and
-/// the store out of reach, then empty, then older. What is left to claim: no refusal but the two that a lost state costs, no slot
+/// the store out of reach, then empty, then older. What is left to claim: no refusal but those that a lost state costs, no slot
 /// lost, nothing charged twice, and that everybody is served again once all has healed.
 pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
     mishaps(&mut scenario.faults);
@@ -151,8 +156,9 @@ pub(super) fn disturb(draws: &mut Draws, run: &Run, scenario: &mut Scenario) {
     scenario.faults.heal_at = scenario.faults.heal_at.max(moment(scenario, 750, Duration::ZERO));
     let is_in_parts =
         scenario.budgets[0].upstream.rules.iter().any(|rule| matches!(rule.kind, RuleKind::Parts(_)));
+    let limits = scenario.budgets.iter().map(|budget| budget.spec.limits.len() as u64).sum::<u64>();
     let expects = &mut scenario.expects;
-    expects.refused_most = expects.refused_most.map(|most| most + 4);
+    expects.refused_most = expects.refused_most.map(|most| most + LOSSES * PROBES * limits);
     // Where others call as well: all that are under way while the first refusal does not get through.
     expects.refused_per_window_most =
         expects.refused_per_window_most.map(|most| most + u64::from(run.workers));

@@ -43,6 +43,14 @@ pub(super) fn weighted(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
+/// The same, whose reset is the end of its current window, where nothing is given back at once (counters over two fixed windows).
+pub(super) fn weighted_ends(draws: &mut Draws, run: &Run) -> Scenario {
+    let style = draws.one_of(&[Style::Epoch, Style::Delta]);
+    let mut scenario = misled(draws, run, RuleKind::WeightedEnds, style);
+    scenario.expects.utilisation_least = 0.96 - 0.4 / f64::from(run.windows);
+    scenario
+}
+
 /// 600 a minute, enforced as 10 a second, while the headers speak of the minute.
 pub(super) fn subwindow(draws: &mut Draws, run: &Run) -> Scenario {
     let style = draws.one_of(&[Style::Epoch, Style::Delta]);

@@ -75,6 +75,7 @@ const ALL: &[Entry] = table! {
     "rolling-reset" misled::rolling_reset, "declared fixed, but rolling: its reset is the oldest call's expiry";
     "gcra" misled::gcra, "declared fixed, but leaking: its reset is the time until all is there again";
     "weighted" misled::weighted, "declared fixed, but two weighted windows";
+    "weighted-ends" misled::weighted_ends, "the same, and the reset that it names is its current window's end";
     "subwindow" misled::subwindow, "600 a minute, enforced as 10 a second";
     "parts" misled::parts, "600 a minute, enforced in two to six parts of it";
     "clock" headers::clock, "the store's clock drifts and is set back, the upstream's is off by minutes";

@@ -236,7 +236,10 @@ impl OneLimit {
         let declared = limit("requests", window(capacity, length, declared));
         let declared = LimitSpec { readings: style != Style::Silent, ..declared };
         // Windows that begin whenever somebody calls, and what has none, are measured from the start.
-        let is_on_clock = matches!(kind, RuleKind::Clock | RuleKind::Weighted | RuleKind::Parts(_));
+        let is_on_clock = matches!(
+            kind,
+            RuleKind::Clock | RuleKind::Weighted | RuleKind::WeightedEnds | RuleKind::Parts(_)
+        );
         let from = if is_on_clock { phase } else { Duration::ZERO };
         let budget = BudgetPlan {
             spec: spec(profile_of(style), vec![declared]),

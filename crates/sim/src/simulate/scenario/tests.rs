@@ -56,7 +56,7 @@ fn is_declared_truly(scenario: &Scenario) -> bool {
         let (limit, rule) = (&budget.spec.limits[0], &budget.upstream.rules[0]);
         match (&limit.kind, rule.kind) {
             (LimitKind::Window { aligned: false, .. }, kind) => {
-                !matches!(kind, RuleKind::Weighted | RuleKind::Parts(_))
+                !matches!(kind, RuleKind::Weighted | RuleKind::WeightedEnds | RuleKind::Parts(_))
             }
             (LimitKind::Window { .. }, RuleKind::Clock) => true,
             (LimitKind::Window { on_clock, .. }, RuleKind::FirstCall) => !on_clock,
@@ -176,7 +176,7 @@ fn the_same_seed_is_the_same_world_and_another_seed_is_another() {
 
 #[test]
 fn no_refusal_is_demanded_only_of_what_is_declared_truly() {
-    let misled = ["rolling-reset", "gcra", "weighted", "subwindow", "parts"];
+    let misled = ["rolling-reset", "gcra", "weighted", "weighted-ends", "subwindow", "parts"];
     for info in scenarios() {
         for seed in 0..300 {
             let scenario = scenario(info.name, seed, &Sizes::default()).unwrap();

@@ -35,6 +35,7 @@ impl Rule {
             RuleKind::Bucket => Box::new(LeakyBucket::new(capacity, capacity, window)),
             RuleKind::Gcra => Box::new(Gcra::new(capacity, capacity, window)),
             RuleKind::Weighted => Box::new(WeightedWindows::new(capacity, window, phase)),
+            RuleKind::WeightedEnds => Box::new(WeightedWindows::naming_ends(capacity, window, phase)),
             RuleKind::Parts(parts) => Box::new(SubWindows::new(capacity, window, parts, phase)),
         };
         if plan.used_at_start > 0 {

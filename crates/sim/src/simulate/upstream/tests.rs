@@ -83,7 +83,14 @@ fn signed(ms: Duration) -> i64 {
 
 #[test]
 fn each_style_is_read_as_it_is_meant() {
-    let kinds = [RuleKind::Clock, RuleKind::FirstCall, RuleKind::Rolling, RuleKind::Gcra, RuleKind::Weighted];
+    let kinds = [
+        RuleKind::Clock,
+        RuleKind::FirstCall,
+        RuleKind::Rolling,
+        RuleKind::Gcra,
+        RuleKind::Weighted,
+        RuleKind::WeightedEnds,
+    ];
     for style in [Style::Epoch, Style::NoReset, Style::Delta, Style::Structured] {
         let profile = profile(style);
         for kind in kinds {
@@ -391,7 +398,7 @@ proptest! {
     fn what_is_offered_is_what_somebody_tireless_gets(
         kind in prop::sample::select(vec![
             RuleKind::Clock, RuleKind::FirstCall, RuleKind::Rolling, RuleKind::Bucket, RuleKind::Gcra, RuleKind::Weighted,
-            RuleKind::Parts(5),
+            RuleKind::WeightedEnds, RuleKind::Parts(5),
         ]),
         share in 1_u64..6, phase in 1_u64..1000, demand in prop::option::of((0_u64..2000, 500_u64..2000)), looks in prop::collection::vec(1_u64..900, 1..8),
     ) {
@@ -412,7 +419,7 @@ proptest! {
             now += look;
             let offered = upstream.offered(ms(now));
             // Where units come back between milliseconds, the tireless one is up to one call ahead.
-            let exact = !matches!(kind, RuleKind::Bucket | RuleKind::Gcra | RuleKind::Weighted);
+            let exact = !matches!(kind, RuleKind::Bucket | RuleKind::Gcra | RuleKind::Weighted | RuleKind::WeightedEnds);
             prop_assert!(if exact { offered == taken } else { taken <= offered && offered <= taken + 1 }, "{} {}", offered, taken);
         }
     }
