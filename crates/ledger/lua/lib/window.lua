@@ -398,7 +398,7 @@ function window.ahead(state, limit, now)
     end
     sooner(out_k and out_k * limit.slot + limit.window)
     sooner(paid_k and paid_k * limit.slot)
-    sooner((cap or fresh or out_k or closing > 0 or lost_read or kept > 0) and end_late)
+    sooner((cap or fresh or out_k or paid_k or closing > 0 or lost_read or kept > 0) and end_late)
     sooner(turn_at)
     sooner(lost_until)
     sooner(fresh and fresh_until)

@@ -148,6 +148,18 @@ fn a_refusals_time_counts_what_ends_with_the_window_though_it_was_settled_before
 }
 
 #[test]
+fn so_it_does_where_a_reading_is_believed_no_longer_than_that() {
+    let mut bench = used(minute(8), 8, 4, false);
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(7, Some((58_000, 61_000)))));
+    assert_eq!(rung(&mut bench), "aligned");
+    let costly = bench.acquire(1, 8, 60_000);
+    let refusal = bench.commit(Vec::new(), vec![costly]).decisions.remove(0).refusal;
+    // No later than a window after the call.
+    assert_eq!(refusal.and_then(|refusal| refusal.retry_after), Some(Duration::from_millis(60_001)));
+}
+
+#[test]
 fn whom_a_refusal_told_a_time_finds_out_from_then_on() {
     let mut bench = Bench::unproven(&budget(vec![minute(10)]));
     let lease = bench.take(10);
