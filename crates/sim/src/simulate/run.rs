@@ -293,8 +293,12 @@ fn report(world: &Arc<World>, measured: Measured, tier_shares: [f64; 3], foreign
     } else {
         by_worker
     };
-    let utilisation =
-        if measured.offered == 0 { 1.0 } else { measured.accepted as f64 / measured.offered as f64 };
+    // A call that comes in the last millisecond before the measured windows is of the window before them, of which all was
+    // offered by then. That no more was accepted than was offered in all is an invariant of its own.
+    let utilisation = match measured.offered {
+        0 => 1.0,
+        offered => (measured.accepted as f64 / offered as f64).min(1.0),
+    };
     let (utilisation, jain) = (rounded(utilisation, 6), rounded(jain(&got), 6));
     let mut book = world.book();
     book.at_last(now, utilisation, jain, tier_shares);

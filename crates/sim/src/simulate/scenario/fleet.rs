@@ -1,6 +1,6 @@
 //! Demand that comes and goes, replicas and stores that are lost, regions.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use super::{
     draws::Draws,
@@ -30,23 +30,23 @@ pub(super) fn spikes(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
-/// 600 a minute; a replica is lost for 20 s, and the store for 20 s. All of it, and no refusal: where the store is out of reach
-/// nothing is granted, and there is time left in the window.
+/// 600 a minute; a replica is lost for 20 s, and the store for 20 s, while the window is being used up. All of it, and no refusal:
+/// where the store is out of reach nothing is granted, and there is time left in the window.
 pub(super) fn lost_20s(draws: &mut Draws, run: &Run) -> Scenario {
-    lost(draws, run, SECOND * 20)
+    lost(draws, run, SECOND * 20, 200..=2500)
 }
 
 /// The same for 70 s each: longer than a window, so no window is used up by the rest of it unless it begins within one. All of
 /// it, and no refusal.
 pub(super) fn lost_70s(draws: &mut Draws, run: &Run) -> Scenario {
-    lost(draws, run, SECOND * 70)
+    lost(draws, run, SECOND * 70, 12_000..=35_000)
 }
 
-fn lost(draws: &mut Draws, run: &Run, lasts: Duration) -> Scenario {
+/// Each is lost so many ms into a window, so that the one in which it is back has time left.
+fn lost(draws: &mut Draws, run: &Run, lasts: Duration, into: RangeInclusive<u64>) -> Scenario {
     let mut scenario = OneLimit::minute(draws).world(draws, run);
     let replica = u16::try_from(draws.small(0..=u32::from(run.replicas) - 1)).unwrap_or_default();
-    // Some seconds after a window's beginning, when it is used up, and so that the window in which it ends has time left.
-    let mut into = |at: u32| moment(&scenario, at, draws.ms(12_000..=35_000));
+    let mut into = |at: u32| moment(&scenario, at, draws.ms(into.clone()));
     let events = [(into(250), Fault::Crash(replica)), (into(600), Fault::StoreDown)];
     scenario.faults.events = events.map(|(at, what)| FaultEvent { at, lasts, what }).into();
     scenario
