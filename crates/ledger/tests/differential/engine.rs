@@ -134,7 +134,10 @@ impl Engine {
                 Outcome { text: format!("{result:?}"), version, ..Outcome::default() }
             }
             Operation::Get(budget) => {
+                let known = ledger.knows(budget).await;
                 let mut result = ledger.get(budget).await;
+                let found = result.as_ref().map(Option::is_some).map_err(Clone::clone);
+                assert_eq!(known, found, "BURSAR_SEED={}: {}: {operation:?}", self.seed, self.name);
                 if let Ok(Some(stored)) = &mut result {
                     // In no order: a hash's fields come as the server has them.
                     stored.snapshot.waiting.sort();
