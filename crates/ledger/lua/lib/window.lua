@@ -311,7 +311,9 @@ end
 -- Answers whether it still weighed.
 function window.settle(state, limit, s, now)
   local r = s.reading
-  evidence = r and (evidence or late_evidence()) or evidence
+  if r then
+    evidence = evidence or late_evidence()
+  end
   if r and r.late and limit.is_aligned then
     evidence.bound_end(limit, s, now)
   end

@@ -1,6 +1,6 @@
 //! Single rules of ends that pass unseen, move, or are told too vaguely.
 
-use bursar_quota::{Cap, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
+use bursar_quota::{Cap, LeaseId, LimitReading, LimitSpec, Reason, SettleGroup, SettleKind};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
@@ -23,16 +23,20 @@ fn call(bench: &mut Bench, reading: LimitReading) {
 
 // === a later end shows that the window is over ===
 
+/// One was taken before the latest end of a window that a later end shows to be over.
+fn taken_after_a_later_end(bench: &mut Bench) -> LeaseId {
+    call(bench, says(9, Some((2000, 10_000))));
+    bench.now = START + 2500;
+    let reading = until(bench, 9, 62_500);
+    call(bench, reading);
+    bench.now = START + 9000;
+    bench.take(1)
+}
+
 #[test]
 fn what_is_granted_once_a_later_end_was_named_is_of_its_window() {
     let mut bench = proven(aligned(10));
-    call(&mut bench, says(9, Some((2000, 10_000))));
-    bench.now = START + 2500;
-    let reading = until(&bench, 9, 62_500);
-    call(&mut bench, reading);
-    // Before the latest end of the window that is known to be over.
-    bench.now = START + 9000;
-    let blind = bench.take(1);
+    let blind = taken_after_a_later_end(&mut bench);
     bench.settled(lost(blind));
     bench.now = START + 62_502;
     assert_eq!(bench.available(), 10, "it goes with the only window in which it can have executed");
@@ -41,12 +45,7 @@ fn what_is_granted_once_a_later_end_was_named_is_of_its_window() {
 #[test]
 fn so_it_is_where_its_end_is_doubted() {
     let mut bench = unproven(aligned(10));
-    call(&mut bench, says(9, Some((2000, 10_000))));
-    bench.now = START + 2500;
-    let reading = until(&bench, 9, 62_500);
-    call(&mut bench, reading);
-    bench.now = START + 9000;
-    let blind = bench.take(1);
+    let blind = taken_after_a_later_end(&mut bench);
     bench.settled(settle(blind, SettleKind::Accepted));
     assert_eq!(bench.stand().paid, 2);
     bench.now = START + 62_502;

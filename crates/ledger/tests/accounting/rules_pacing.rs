@@ -89,20 +89,26 @@ fn others_use_explains_one_refusal_in_many_windows_where_nothing_is_proven() {
     assert_eq!(refused_at(1_975_000), "paced", "and one that is not as late");
 }
 
+/// A limit that the last of ten calls took down to paced, whose refusal pauses `scope` and names this time.
+fn taken_down(scope: Scope, retry_after_ms: Option<u64>) -> Bench {
+    let mut bench = bench(minute(10));
+    let lease = bench.take(10);
+    bench.now += 1;
+    bench.settled(all_of(9, read(lease, says(1, None))));
+    bench.settled(SettleGroup {
+        indexes: vec![9],
+        readings: vec![says(0, None)],
+        pause: Some(PauseOrder { scope, retry_after_ms }),
+        ..settle(lease, SettleKind::Refused { counted: true })
+    });
+    assert_eq!(rung(&mut bench), "paced");
+    bench
+}
+
 #[test]
 fn who_is_told_when_finds_out_what_came_back_and_who_is_not_waits_for_the_rolling_window() {
     for (retry_after_ms, expected) in [(Some(1000), 1001), (None, 60_114)] {
-        let mut bench = bench(minute(10));
-        let lease = bench.take(10);
-        bench.now += 1;
-        bench.settled(all_of(9, read(lease, says(1, None))));
-        bench.settled(SettleGroup {
-            indexes: vec![9],
-            readings: vec![says(0, None)],
-            pause: Some(PauseOrder { scope: Scope::Budget, retry_after_ms }),
-            ..settle(lease, SettleKind::Refused { counted: true })
-        });
-        assert_eq!(rung(&mut bench), "paced");
+        let mut bench = taken_down(Scope::Budget, retry_after_ms);
         let named = bench.try_take(1).1.refusal.and_then(|refusal| refusal.retry_after);
         assert_eq!(named, Some(Duration::from_millis(expected)), "{retry_after_ms:?}");
         bench.now += expected;
@@ -112,6 +118,19 @@ fn who_is_told_when_finds_out_what_came_back_and_who_is_not_waits_for_the_rollin
         bench.now += 7000;
         assert_eq!(bench.try_take(1).1.granted, u16::from(retry_after_ms.is_none()));
     }
+}
+
+#[test]
+fn nobody_finds_out_before_the_time_that_was_told() {
+    // Of others: nothing but the limit keeps those of this class.
+    let mut bench = taken_down(Scope::Class("other".parse().unwrap()), Some(5000));
+    assert_eq!(bench.available(), 0);
+    let named = bench.try_take(1).1.refusal.and_then(|refusal| refusal.retry_after);
+    assert_eq!(named, Some(Duration::from_millis(5001)));
+    bench.now += 5000;
+    assert_eq!(bench.available(), 0);
+    bench.now += 1;
+    assert_eq!(bench.available(), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bursar_quota::{LeaseId, LimitSpec, PauseOrder, Scope, SettleGroup, SettleKind};
+use bursar_quota::{LeaseId, LimitSpec, SettleGroup, SettleKind};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
@@ -84,7 +84,7 @@ fn what_others_and_our_own_calls_use_after_an_end_tells_nothing_of_it() {
 fn what_was_out_at_an_end_may_be_used_after_it() {
     let mut bench = used(aligned(16), 16, 8, true);
     bench.now = START + 29_000;
-    let out = bench.take(8);
+    bench.take(8);
     bench.now = START + 30_001;
     one_reads(&mut bench, 7);
     assert_eq!(rung(&mut bench), "aligned");
@@ -96,7 +96,6 @@ fn what_was_out_at_an_end_may_be_used_after_it() {
     one_reads(&mut bench, 15);
     reads(&mut bench, early, 0);
     assert_eq!(rung(&mut bench), "aligned");
-    let _ = out;
 }
 
 #[test]
@@ -157,25 +156,4 @@ fn so_it_does_where_a_reading_is_believed_no_longer_than_that() {
     let refusal = bench.commit(Vec::new(), vec![costly]).decisions.remove(0).refusal;
     // No later than a window after the call.
     assert_eq!(refusal.and_then(|refusal| refusal.retry_after), Some(Duration::from_millis(60_001)));
-}
-
-#[test]
-fn whom_a_refusal_told_a_time_finds_out_from_then_on() {
-    let mut bench = Bench::unproven(&budget(vec![minute(10)]));
-    let lease = bench.take(10);
-    bench.now += 1;
-    bench.settled(all_of(9, read(lease, says(1, None))));
-    bench.settled(SettleGroup {
-        indexes: vec![9],
-        readings: vec![says(0, None)],
-        pause: Some(PauseOrder { scope: Scope::Class("other".parse().unwrap()), retry_after_ms: Some(5000) }),
-        ..settle(lease, SettleKind::Refused { counted: true })
-    });
-    assert_eq!((rung(&mut bench), bench.available()), ("paced".to_owned(), 0));
-    let wait = bench.try_take(1).1.refusal.and_then(|refusal| refusal.retry_after);
-    assert_eq!(wait, Some(Duration::from_millis(5001)), "nothing but the limit keeps it");
-    bench.now += 5000;
-    assert_eq!(bench.available(), 0);
-    bench.now += 1;
-    assert_eq!(bench.available(), 1);
 }

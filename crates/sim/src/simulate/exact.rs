@@ -20,7 +20,8 @@ pub(crate) fn check(world: &World, budget: usize, commit: &Commit, reply: &Commi
     }
     let is_plain = |kind: &LimitKind| !matches!(kind, LimitKind::Adaptive { .. });
     let is_whole = spec.limits.iter().all(|limit| limit.reservations.is_empty() && limit.caps.is_empty());
-    if world.book().takes_for_others() {
+    if world.store().forecasts(&spec.name) {
+        // Of a state that nobody remembered: what it knew is taken for others' use.
         return;
     }
     if world.book().is_unsteady() || !is_whole || !spec.limits.iter().all(|limit| is_plain(&limit.kind)) {

@@ -9,7 +9,7 @@ use std::{
 
 use bursar_ledger::{
     HostError, KeyspaceCopy, Reply, Script, ScriptCall, ScriptHost, Vm, VmUse,
-    codec::{Keys, Witness, decode_commit, encode_commit},
+    codec::{Keys, Witness, decode_commit, decode_stored, encode_commit, encode_get},
     scripts,
 };
 use bursar_quota::{BoxFuture, BoxStream, BudgetName, Clock, Commit, CommitReply};
@@ -161,6 +161,18 @@ impl Store {
             reply
         });
         decode_commit(reply.ok()?.ok()?).ok().map(|(reply, _)| reply)
+    }
+
+    /// Whether it expects others to use a budget as well. Changes nothing.
+    pub(crate) fn forecasts(&self, budget: &BudgetName) -> bool {
+        let (call, now) = (encode_get(&self.keys, budget), self.now());
+        let reply = with(|machines| {
+            let held = machines.vm.copy_of(&call.keys);
+            machines.spare.restore(&held);
+            machines.spare.run(scripts::get(), &call, now)
+        });
+        let Ok(Ok(Ok(stored))) = reply.map(|reply| reply.map(decode_stored)) else { return false };
+        stored.snapshot.limits.iter().any(|limit| limit.foreign_per_window > 0)
     }
 }
 

@@ -292,11 +292,6 @@ impl Book {
         self.lost.is_none_or(|lost| told > lost) && self.unsteady.is_none_or(|unsteady| told > unsteady)
     }
 
-    /// Whether a state was lost that nobody remembered: what it knew is taken for others' use, which is a forecast.
-    pub(crate) fn takes_for_others(&self) -> bool {
-        self.is_forgetful && self.lost.is_some()
-    }
-
     /// For how long what has happened may weigh: the longest window, and the longest that a call may come after its
     /// grant.
     fn memory(&self) -> Duration {

@@ -130,10 +130,9 @@ pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
     scenario
 }
 
-/// States that are lost, and what each may cost in a limit: a probe; and two more, and who comes after them, where nobody is told
-/// in time what they read.
+/// States that are lost, and what each may cost in a limit: a probe, and another where nobody is told in time what it read.
 const LOSSES: u64 = 2;
-const PROBES: u64 = 4;
+const PROBES: u64 = 2;
 
 /// Every sort of fault, in any scenario: what workers and messages do wrong, a replica that crashes and one that is cut off, and
 /// the store out of reach, then empty, then older. What is left to claim: no refusal but those that a lost state costs, no slot
