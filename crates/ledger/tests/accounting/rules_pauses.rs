@@ -319,6 +319,10 @@ fn in_a_ramp_as_well_refusals_of_one_event_double_the_back_off_once() {
     for lease in leases {
         assert_eq!(bench.commit(vec![refused(lease, Scope::Budget, None)], Vec::new()).paused_ms, [500]);
     }
+    // However much later: the next is the second.
+    bench.now += 10_000;
+    let probe = bench.take(1);
+    assert_eq!(bench.commit(vec![refused(probe, Scope::Budget, None)], Vec::new()).paused_ms, [1000]);
 }
 
 #[test]
