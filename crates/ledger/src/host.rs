@@ -89,6 +89,11 @@ pub trait ScriptHost: fmt::Debug + Send + Sync + 'static {
     /// Whether a script could write now; answers within a bound.
     fn ready(&self) -> BoxFuture<'_, Result<(), HostError>>;
 
+    /// A run that took so long may have been sent more than once, and may yet run again.
+    fn resends_after(&self) -> Duration {
+        Duration::MAX
+    }
+
     /// Why the engine could last not be reached; `None`: it could, or nobody has tried. A hint, which asks nobody.
     fn trouble(&self) -> Option<Trouble> {
         None

@@ -95,7 +95,8 @@ impl<H: ScriptHost> ScriptLedger<H> {
                 Ok(reply) => {
                     let (reply, told) = decode_commit(reply)?;
                     self.memory.learn(budget, commit, &witness, told, sent);
-                    return Ok(reply);
+                    let resent = self.memory.now().saturating_sub(sent) >= self.host.resends_after();
+                    return Ok(CommitReply { resent, ..reply });
                 }
             }
         }

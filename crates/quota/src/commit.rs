@@ -225,6 +225,9 @@ pub struct CommitReply {
     pub limits: Vec<(i64, u64, u64)>,
     /// For each request that was looked up: the permit that it was granted before.
     pub found: Vec<Option<(LeaseId, u16)>>,
+    /// Whether it may have been sent more than once, and may yet run again: what it was refused may be granted then, and nobody
+    /// would hear of it.
+    pub resent: bool,
 }
 
 /// What settling a permit did.

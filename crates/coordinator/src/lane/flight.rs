@@ -5,15 +5,16 @@ use std::{sync::Arc, time::Duration};
 use bursar_quota::{
     AcquireGroup, Commit, CommitReply, LeaseId,
     LedgerError::{self, Forgotten, UnknownBudget},
-    Reason, Renewal, Requests, SettleGroup,
+    Reason, Renewal, Requests,
 };
 use futures_util::FutureExt;
 
 use super::{
-    Pending, PendingRenew, Unclaimed,
+    Pending, PendingRenew,
     answers::Answers,
     counts::Counts,
     decide::Terms,
+    orphan::Orphan,
     plan::{Batch, MAX_GROUPS},
     run::{Down, Run},
     settle,
@@ -22,9 +23,6 @@ use crate::{CoordinatorError, core::error_kind, slab::Key, spec::SpecView, spec_
 
 /// How often in a row a stale specification is read anew before callers are told.
 const MAX_STALE: u32 = 8;
-
-/// How many leases that were given up are remembered.
-const MAX_ORPHANS: usize = 1024;
 
 /// How long callers wait at a replica whose ledger gives no answer: most stores that fail over are back by then.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
@@ -46,15 +44,6 @@ pub(super) struct Flight {
     waiting: u64,
     pub(super) started: Duration,
     pub(super) view: Arc<SpecView>,
-}
-
-/// A lease that may have been granted though its commit's reply was lost.
-#[derive(Debug)]
-pub(super) struct Orphan {
-    /// Its first permit; the rest are like it.
-    permit: Unclaimed,
-    count: u16,
-    tries: u8,
 }
 
 impl Run {
@@ -225,6 +214,9 @@ impl Run {
             // Who was refused just now waits unannounced: what came free since is found by asking once more.
             self.register |= flight.waiting == 0;
         }
+        if let Some(batch) = flight.batch.filter(|batch| batch.doubtful || reply.resent) {
+            self.give_up_refused(&batch, &reply.decisions);
+        }
         self.queues.claim_soon(&found);
     }
 
@@ -295,8 +287,8 @@ impl Run {
         if lost && self.lose() {
             // Who waits need not wait for what the lost commit gave: that is given back once the ledger answers. What it
             // gave must be remembered for it: where there is no room they wait on.
-            let room = |run: &Self| run.orphans.len() <= MAX_ORPHANS - MAX_GROUPS;
-            if let Some(batch) = flight.batch.take_if(|_| room(self)) {
+            let has_room = self.has_room_for_orphans();
+            if let Some(batch) = flight.batch.take_if(|_| has_room) {
                 self.queues.put_back(&batch.waiters);
                 self.give_up(&batch);
             }
@@ -305,12 +297,7 @@ impl Run {
         for renew in flight.renews {
             let _ = renew.answer.send(Err(told.clone()));
         }
-        for mut orphan in flight.orphans {
-            orphan.tries += 1;
-            if orphan.tries < settle::MAX_TRIES {
-                self.orphans.push_back(orphan);
-            }
-        }
+        self.orphan_again(flight.orphans);
         if let LedgerError::Unavailable { retry_after, .. } = error {
             self.go_down(*retry_after, error);
         } else if let Some(batch) = &flight.batch {
@@ -346,30 +333,6 @@ impl Run {
     /// Whether the ledger has given no answer for so long that nobody is to wait here for it.
     pub(super) fn is_given_up(&self, now: Duration) -> bool {
         self.down_since.is_some_and(|since| now >= since + STORE_PATIENCE) && self.ration(now).is_none()
-    }
-
-    /// Remembers the leases of a batch that nobody waits for any more: what they hold is given back once the ledger
-    /// answers.
-    fn give_up(&mut self, batch: &Batch) {
-        for group in &batch.groups {
-            if matches!(group.requests, Requests::Claim(..)) {
-                // Granted to the same request before, and perhaps taken.
-                continue;
-            }
-            if self.orphans.len() >= MAX_ORPHANS {
-                self.orphans.pop_front();
-            }
-            let permit = Unclaimed { lease: group.lease, index: 0, requested: group.requested() };
-            self.orphans.push_back(Orphan { permit, count: group.count, tries: 0 });
-        }
-    }
-
-    /// Gives up all batches that are in doubt; who waits for them waits as if never asked for.
-    pub(super) fn give_up_doubt(&mut self) {
-        for batch in std::mem::take(&mut self.doubt) {
-            self.queues.put_back(&batch.waiters);
-            self.give_up(&batch);
-        }
     }
 
     /// Takes in the specification that was read.
@@ -448,21 +411,6 @@ impl Flight {
             return Ok(reply);
         }
         Err(LedgerError::Corrupt("a commit's reply is not of its length".to_owned()))
-    }
-}
-
-impl Orphan {
-    fn group(&self) -> SettleGroup {
-        SettleGroup {
-            lease: self.permit.lease,
-            indexes: (0..self.count).collect(),
-            kind: self.permit.kind(),
-            costs: Vec::new(),
-            units: Vec::new(),
-            readings: Vec::new(),
-            pause: None,
-            age_ms: 0,
-        }
     }
 }
 

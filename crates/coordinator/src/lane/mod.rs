@@ -8,7 +8,7 @@
 //! | `line` | when those behind others have their turn at the earliest |
 //! | `contenders` | who waits, as a commit tells the other replicas |
 //! | `settle`, `lease` | settlements folded by lease; ids of leases, tags of requests by id |
-//! | `run`, `flight` | the task: takes in what arrives, sends commits, takes in their replies |
+//! | `run`, `flight`, `orphan` | the task: takes in what arrives, sends commits, takes in their replies; leases that nobody waits for |
 //! | `rationing`, `ration`, `allowance` | what is granted while the ledger gives no answer, if the budget declares it |
 //!
 //! Architecture Invariant: nothing but `run` and `flight` awaits anything or knows the ledger.
@@ -22,6 +22,7 @@ mod flight;
 mod lease;
 mod line;
 mod looks;
+mod orphan;
 mod patience;
 mod places;
 mod plan;

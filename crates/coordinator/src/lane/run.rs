@@ -13,13 +13,8 @@ use futures_util::{FutureExt, StreamExt, future::OptionFuture, stream::FuturesUn
 use tokio::time::{Sleep, sleep};
 
 use super::{
-    Inbox, Lane, Leases, Pending, PendingRenew, Unclaimed,
-    answers::Answers,
-    flight::{Flight, Orphan},
-    patience::GRACE,
-    plan::Batch,
-    queue::Queues,
-    ration::Rations,
+    Inbox, Lane, Leases, Pending, PendingRenew, Unclaimed, answers::Answers, flight::Flight, orphan::Orphan,
+    patience::GRACE, plan::Batch, queue::Queues, ration::Rations,
 };
 use crate::{core::Core, millis::millis, spec::SpecView, spec_cell::Missing};
 

@@ -219,6 +219,7 @@ impl FakeLedger {
                 paused_ms: Vec::new(),
                 limits: Vec::new(),
                 found: commit.looks.iter().map(|tag| book.requests.get(tag).copied()).collect(),
+                resent: false,
             };
             for settle in &commit.settles {
                 let mut results = Vec::new();

@@ -1,7 +1,7 @@
 //! What becomes of callers when the ledger does not answer.
 
 use bursar_coordinator::{Acquire, AcquireError, CoordinatorError};
-use bursar_quota::{Clock, LedgerError, Settled};
+use bursar_quota::{Clock, LedgerError, SettleKind, Settled};
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
@@ -161,6 +161,27 @@ async fn a_request_id_survives_an_outage() {
     let _granted = coordinator.acquire(request).await.unwrap();
     let (granted, not_sent, out) = world.ledger.counts();
     assert_eq!((granted - not_sent, out), (1, 1), "one is out, whether found again or granted anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_when_it_was_sent_again_is_given_up_in_case_the_first_comes_late() {
+    let (world, coordinator) = one(vec![limit("w", window(1, secs(60)))]);
+    let _granted = coordinator.acquire(ask()).await.unwrap();
+    world.ledger.fault(Fault::Before(ms(100)));
+    let waiting = spawn(&coordinator, patient(secs(300))).await;
+    sleep(secs(5)).await;
+    let commits = world.ledger.commits();
+    let given_up: Vec<_> = commits.iter().flat_map(|commit| &commit.settles).collect();
+    let [group] = &given_up[..] else { panic!("{given_up:?}") };
+    assert_eq!((group.lease, group.kind), (commits[1].acquires[0].lease, SettleKind::Unclaimed));
+    assert_eq!(group.indexes, [0]);
+    // Whoever waits asks in another lease, and what comes of that is not given up.
+    sleep(secs(60)).await;
+    assert!(waiting.await.unwrap().is_ok());
+    let asked = world.ledger.commits().iter().flat_map(|commit| commit.acquires.clone()).next_back().unwrap();
+    assert_ne!(asked.lease, group.lease);
+    let (granted, not_sent, _) = world.ledger.counts();
+    assert_eq!((granted, not_sent), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]

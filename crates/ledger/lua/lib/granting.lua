@@ -351,6 +351,15 @@ local function weigh(ctx, group)
   return t
 end
 
+-- By now it would fit, or nobody may hear of it: in a lease of its own.
+local function ask_anew(ctx, group, answer, left)
+  for i = 1, #ctx.budget.limits do
+    ctx.ahead[i] = ctx.ahead[i] + left * limits.weigh(ctx.budget.limits[i], group.costs[i])
+  end
+  answer[4], answer[6] = 'quota_exhausted', '0'
+  return answer
+end
+
 -- The answer of a group whose lease is there: its grant as it was; of the rest, why not now.
 local function again(ctx, group, l)
   local granted = #l.bits
@@ -363,12 +372,7 @@ local function again(ctx, group, l)
   group.count = left
   local t = weigh(ctx, group)
   if t.may_go > 0 then
-    -- By now it would fit; in a lease of its own.
-    for i = 1, #ctx.budget.limits do
-      ctx.ahead[i] = ctx.ahead[i] + left * limits.weigh(ctx.budget.limits[i], group.costs[i])
-    end
-    answer[4], answer[6] = 'quota_exhausted', '0'
-    return answer
+    return ask_anew(ctx, group, answer, left)
   end
   local reason, limit, at = denied().reason(t)
   denied().hold_back(ctx, group, t, left)
@@ -382,18 +386,22 @@ function granting.apply(ctx, group, lease_key)
   if group.how == '=' then
     return claim(ctx, group, lease_key)
   end
-  local l = ctx.lease(lease_key)
-  l = l and lease.was_used(l) and l
+  local known = ctx.lease(lease_key)
+  local l = known and lease.was_used(known) and known
   look_up(ctx, group, lease_key, l)
   if l then
     -- The same commit again: the same grant, and the rest is refused once more.
-    if group.how ~= '?' then
+    if group.how == '!' then
       lease.ask_again(l)
     end
     return again(ctx, group, l)
   end
   if group.count == 0 then
     return { 0, 0, 0, '', '', '', places_of(group) }
+  end
+  if known and group.how ~= '!' then
+    -- Given up by who asked for it, who hears no answer: a commit that was sent before that, and came late.
+    return ask_anew(ctx, group, { 0, 0, 0, '', '', '', places_of(group) }, group.count)
   end
   local t = weigh(ctx, group)
   note_waiting(ctx, group, t)

@@ -62,8 +62,8 @@ function lease.create(lease_key, l, count, now)
   l.is_changed = true
 end
 
--- What is given back before it was granted, or after it was forgotten: a message may come twice, and must not take away what
--- is granted in between. A lease of `count` permits that were not sent.
+-- What is given back before it was granted, or after it was forgotten: a commit may come late, and must not be granted what
+-- nobody waits for. A lease of permits that were not sent.
 function lease.bury(lease_key, group, replica, now)
   local l = {
     granted_at = now, send_by = now, deadline = now, class = '-', tenant = '-', tier = '-', units = '', probes = '', by = replica,

@@ -218,6 +218,7 @@ pub fn decode_commit(reply: Reply) -> Result<(CommitReply, Remembered), LedgerEr
         decisions: Vec::with_capacity(decided.left()),
         limits: Vec::with_capacity(stand.left()),
         found: Vec::new(),
+        resent: false,
     };
     while settled.left() > 0 {
         answer.settled.push(letters(&settled.text()?)?);

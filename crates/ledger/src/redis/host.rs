@@ -51,6 +51,7 @@ pub struct RedisHost {
     place: String,
     prefix: String,
     channel: String,
+    response_timeout: Duration,
     call_timeout: Duration,
     jitter: Arc<Jitter>,
     drivers: Vec<mpsc::Sender<Job>>,
@@ -128,6 +129,7 @@ impl RedisHost {
         }
         Ok(Self {
             place: target.place(),
+            response_timeout: config.response_timeout,
             prefix: config.prefix,
             channel,
             call_timeout: config.call_timeout,
@@ -248,6 +250,10 @@ impl ScriptHost for RedisHost {
             Ok(())
         }
         .boxed()
+    }
+
+    fn resends_after(&self) -> Duration {
+        self.response_timeout
     }
 
     fn trouble(&self) -> Option<Trouble> {

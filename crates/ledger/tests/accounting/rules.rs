@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bursar_quota::{
-    CountedAt, EventKind, LimitKind, LimitName, LimitReading, LimitSpec, Reason, RenewGroup, Renewal,
-    SettleGroup, SettleKind, Settled, Span,
+    AcquireGroup, CountedAt, EventKind, LimitKind, LimitName, LimitReading, LimitSpec, Reason, RenewGroup,
+    Renewal, RequestTag, Requests, SettleGroup, SettleKind, Settled, Span,
 };
 
 use crate::bench::{Bench, budget, minute, settle};
@@ -185,9 +185,9 @@ fn what_nobody_took_is_given_back_unless_somebody_asked_again() {
         [[Settled::Applied]]
     );
     assert_eq!(available(&mut bench), 10);
-    // The same request asks again: it is granted anew, and once it was asked for twice, it is somebody's.
-    let mut group = bench.acquire(1, 1, 60_000);
-    group.lease = lease;
+    // Who holds it already tells of it: it is granted anew, and once it was told twice, it is somebody's.
+    let requests = Requests::Held(vec![RequestTag(1)]);
+    let group = AcquireGroup { lease, requests, ..bench.acquire(1, 1, 60_000) };
     for _ in 0..2 {
         assert_eq!(bench.commit(Vec::new(), vec![group.clone()]).decisions[0].granted, 1);
     }
@@ -308,30 +308,6 @@ fn a_commit_that_is_sent_again_lets_nobody_overtake() {
     };
     assert_eq!(short(&first).iter().map(|d| d.0).collect::<Vec<_>>(), [1, 0]);
     assert_eq!(short(&first), short(&again));
-}
-
-#[test]
-fn a_give_back_told_twice_takes_nothing_from_who_asked_in_between() {
-    let mut bench = Bench::new(&budget(vec![minute(1)]));
-    let group = bench.acquire(1, 1, 60_000);
-    let back = settle(group.lease, SettleKind::Unclaimed);
-    bench.commit(Vec::new(), vec![group.clone()]);
-    bench.commit(vec![back.clone()], Vec::new());
-    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
-    bench.commit(vec![back], Vec::new());
-    assert_eq!(available(&mut bench), 0);
-}
-
-#[test]
-fn a_give_back_told_before_its_grant_takes_nothing_from_who_asks_afterwards() {
-    let mut bench = Bench::new(&budget(vec![minute(1)]));
-    let group = bench.acquire(1, 1, 60_000);
-    let back = SettleGroup { indexes: vec![2, 0], ..settle(group.lease, SettleKind::Unclaimed) };
-    let unknown = bench.commit(vec![back.clone()], Vec::new());
-    assert_eq!(unknown.settled, [[Settled::Unknown, Settled::Unknown]]);
-    assert_eq!(bench.commit(Vec::new(), vec![group]).decisions[0].granted, 1);
-    let again = bench.commit(vec![back], Vec::new());
-    assert_eq!((again.settled[0][1], available(&mut bench)), (Settled::Already, 0));
 }
 
 #[test]

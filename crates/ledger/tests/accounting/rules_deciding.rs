@@ -299,18 +299,6 @@ fn a_permit_named_twice_is_settled_once() {
 }
 
 #[test]
-fn what_was_asked_for_twice_is_not_given_back_by_who_did_not_hear_of_it() {
-    let mut bench = bench(minute(10));
-    let group = bench.acquire(1, 1, 60_000);
-    let lease = group.lease;
-    for _ in 0..2 {
-        assert_eq!(bench.commit(Vec::new(), vec![group.clone()]).decisions[0].granted, 1);
-    }
-    let back = bench.commit(vec![settle(lease, SettleKind::Unclaimed)], Vec::new());
-    assert_eq!((back.settled, bench.available()), (vec![vec![Settled::Already]], 9));
-}
-
-#[test]
 fn what_one_replica_granted_another_does_not_give_back() {
     let mut bench = bench(minute(10));
     let lease = bench.take(1);

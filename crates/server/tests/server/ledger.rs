@@ -124,7 +124,8 @@ impl Slots {
         self.changed.send_modify(|changes| *changes += 1);
         let paused_ms = vec![0; commit.settles.len()];
         let found = vec![None; commit.looks.len()];
-        Ok(CommitReply { settled, renewed, decisions, paused_ms, limits: vec![(0, 0, 0); limits], found })
+        let limits = vec![(0, 0, 0); limits];
+        Ok(CommitReply { settled, renewed, decisions, paused_ms, limits, found, resent: false })
     }
 }
 

@@ -73,6 +73,7 @@ impl Told {
             paused_ms: Vec::new(),
             limits: vec![(600, 0, 0), (1, 0, 0)],
             found: Vec::new(),
+            resent: false,
         }
     }
 
