@@ -97,6 +97,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "lib/life",
     "lib/limits",
     "lib/number",
+    "lib/overdue",
     "lib/record",
     "lib/requests",
     "lib/pauses",

@@ -277,6 +277,28 @@ function slots.walk(state, limit, side)
   end
 end
 
+-- What stands in the slots after `from` up to `to`.
+function slots.sum(state, limit, side, from, to)
+  local index, total = limit[side .. '_index'] or '', 0
+  local first = tonumber(entry(index, 1))
+  if not first or first > to then
+    return total
+  end
+  local ahead, last = before(index, number_of(from + 1)), before(index, number_of(to + 1))
+  for i = ahead + 1, math.min(last, ahead + SLOTS_A_CALL) do
+    if (i - ahead) % SLOTS_A_READ == 1 then
+      read_ahead(state, limit, side, i, last)
+    end
+    total = total + parse(hash.text(state, slot_field(limit, side, entry(index, i))))
+  end
+  return total
+end
+
+-- The moment of the last occupied slot; 0 where there is none.
+function slots.last(limit, side)
+  return (tonumber(sub(limit[side .. '_index'] or '', -DIGITS)) or 0) * limit.slot
+end
+
 -- Moves the cost of a permit that is out from one moment to a later one.
 function slots.move(state, limit, cost, from, to, parties)
   slots.add(state, limit, 'out', math.ceil(from / limit.slot), -cost, parties)

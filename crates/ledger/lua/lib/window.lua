@@ -1,8 +1,9 @@
 -- A window: so much per window. Aligned: all is given back at a moment that readings name. Sliding: each cost weighs
 -- for a window from its settlement, whatever the upstream's windows do.
--- Invariant: available = max(min(N - paid - closing, cap), fresh) - out is never above what the upstream would still
+-- Invariant: available = max(min(N - paid - closing, cap), fresh + overdue) - out is never above what the upstream would still
 -- accept. `closing` is what is paid until the current window's end, whenever that turns out to be; `paid` the rest.
 -- @include lib/slots
+-- @include lib/overdue
 -- @include lib/ladder
 -- @include lib/foreign
 -- @late lib/evidence
@@ -15,7 +16,7 @@ window.fields = {
   'probe_until', 'alerted', 'lost_read', 'found_at', 'lost_at', 'lost_from', 'lost_until',
 }
 window.texts = { 'out_index', 'paid_index', 'closing_held', 'shadow_index' }
-window.is_real, window.parts = {}, { window, ladder, foreign }
+window.is_real, window.parts = {}, { window, overdue, ladder, foreign }
 
 -- On a clock: the end after the one in [early, late] if nobody reads it; nil where it is too vague to tell windows apart.
 local function end_after(limit, early, late)
@@ -62,7 +63,7 @@ local function drop_over(state, limit, now)
     -- What was settled before ends were believed, or where none was known.
     slots.sweep(state, limit, 'paid', math.ceil((limit.edge_early + limit.window) / limit.slot) - 1)
   end
-  slots.sweep(state, limit, 'out', upto)
+  overdue.sweep(limit, slots.sweep(state, limit, 'out', upto))
 end
 
 -- Until when `fresh` is believed; nil: until the end of its window, or as a bucket for ever.
@@ -105,10 +106,12 @@ local function level(n, paid, cap, fresh, is_lost)
 end
 
 -- Of what is there, what may go: not what others will use, nor faster than the pace; but one at a turn. `all` is what
--- the level leaves, `alone` what our own calls leave, `paced` what the pace lets out (nil: all).
-local function open(limit, all, alone, out, kept, is_turn, is_lost, paced)
-  if out == 0 and all < 1 and alone >= 1 and not is_lost and foreign.a_window(limit, limit.now) == 0 then
-    -- Blind settlements weigh twice on a reading that had counted them: where nobody else was seen, one goes and reads.
+-- the level leaves, `alone` what our own calls leave, `paced` what the pace lets out (nil: all). `is_quiet`: nothing is out that
+-- may still be sent.
+local function open(limit, all, alone, out, is_quiet, kept, is_turn, is_lost, paced)
+  if is_quiet and all < 1 and alone >= 1 and not is_lost and foreign.a_window(limit, limit.now) == 0 then
+    -- What was settled blind, and what is out, weighs twice on a reading that had counted it: where nobody else was seen, one
+    -- goes and reads.
     all = 1
   end
   if all > 0 and kept > 0 then
@@ -126,9 +129,11 @@ end
 
 function window.available(limit, is_unpaced)
   local paid, paced = limit.paid + limit.closing, not is_unpaced and ladder.open(limit) or nil
-  local all = level(limit.n, paid, limit.cap, limit.fresh, limit.lost_until) - limit.out
+  local fresh = overdue.beside(limit, limit.fresh)
+  local all = level(limit.n, paid, limit.cap, fresh, limit.lost_until) - limit.out
   local kept = foreign.reserve(limit, limit.now)
-  return open(limit, all, limit.n - paid - limit.out, limit.out, kept, ladder.finds_out(limit), limit.lost_until, paced)
+  local is_quiet, is_turn = slots.last(limit, 'out') <= limit.now, ladder.finds_out(limit)
+  return open(limit, all, limit.n - paid - limit.out, limit.out, is_quiet, kept, is_turn, limit.lost_until, paced)
 end
 
 -- Whether one call of this cost may go though less is available, when `kept` is kept for others.
@@ -141,12 +146,14 @@ function window.forget(state, limit)
   slots.let_go(state, limit, limit.closing_held)
   limit.closing, limit.closing_held, limit.cap = 0, nil, nil
   limit.fresh, limit.fresh_since, limit.fresh_until = nil, nil, nil
+  overdue.forget(limit)
   limit.end_early, limit.end_late, limit.end_seen, limit.lost_read = nil, nil, nil, nil
 end
 
 function window.grant(state, limit, cost, send_by, parties)
   local own = level(limit.n, limit.paid + limit.closing, limit.cap, nil, limit.lost_until) - limit.out
-  limit.risen = limit.is_aligned and own < cost and limit.fresh and limit.fresh - limit.out >= cost and 1 or nil
+  local fresh = overdue.beside(limit, limit.fresh)
+  limit.risen = limit.is_aligned and own < cost and fresh and fresh - limit.out >= cost and 1 or nil
   slots.add(state, limit, 'out', math.ceil(send_by / limit.slot), cost, parties)
   limit.granted = limit.granted + cost
   ladder.grant(limit, cost)
@@ -194,14 +201,14 @@ local function settle_blind(state, limit, s, now)
   if limit.cap then
     limit.cap = limit.cap - s.charge
   end
-  if limit.fresh then
+  if limit.fresh and not s.is_overdue then
     limit.fresh = limit.fresh - s.charge
   end
 end
 
 -- The reading of the permit granted latest, less everything else settled since its grant, is believed `till` (nil: until
 -- the end of its window).
-local function refresh(limit, s, till)
+local function refresh(state, limit, s, till)
   limit.settled = limit.settled + s.charge
   if not s.is_beyond and is_newer(limit, s) then
     limit.fresh = s.reading.last - (limit.settled - s.settled_then - s.charge_each)
@@ -209,7 +216,8 @@ local function refresh(limit, s, till)
     if ladder.is_misread(limit) then
       limit.fresh = nil
     end
-  elseif limit.fresh then
+    overdue.look(state, limit, s.granted_at)
+  elseif limit.fresh and not s.is_overdue then
     limit.fresh = limit.fresh - s.charge
   end
 end
@@ -249,7 +257,7 @@ local function settle_sliding(state, limit, s, now)
   pay(state, limit, s.charge, s.moment + limit.window, s.parties, now)
   evidence.charge_foreign(state, limit, s, now)
   local is_newest = is_newer(limit, s)
-  refresh(limit, s, now + limit.window)
+  refresh(state, limit, s, now + limit.window)
   if is_newest then
     -- It counts what an end that has passed gave back; and what it names itself, if it does, is to come.
     limit.turn, limit.turn_at = nil, nil
@@ -294,7 +302,7 @@ local function settle_aligned(state, limit, s, now)
   pay(state, limit, s.charge, limit.end_late, s.parties, now)
   local cap = r.least - (limit.blind - s.blind_then)
   limit.cap = limit.cap and math.min(limit.cap, cap) or cap
-  refresh(limit, s, nil)
+  refresh(state, limit, s, nil)
   ladder.remember(state, limit, s)
   evidence.note_steady(limit, s, r.early, r.least)
   evidence.prove(state, limit, s, now)
@@ -320,7 +328,11 @@ function window.settle(state, limit, s, now)
   if slots.is_gone(limit, s.granted_at, s.send_by) then
     return false
   end
+  s.is_overdue = overdue.has(limit, s.send_by)
   slots.add(state, limit, 'out', math.ceil(s.send_by / limit.slot), -s.cost, s.parties)
+  if s.is_overdue then
+    overdue.drop(limit, s.cost)
+  end
   if s.kind == 'not_sent' then
     ladder.give_back(limit, s.cost)
     return true
@@ -361,6 +373,7 @@ end
 function window.ahead(state, limit, now)
   local c = { at = now, dropped = {} }
   local paid, closing, out, cap, fresh = limit.paid, limit.closing, limit.out, limit.cap, limit.fresh
+  local over, over_to, quiet_at = limit.overdue or 0, limit.overdue_to or 0, slots.last(limit, 'out')
   local next_out, next_paid = slots.walk(state, limit, 'out'), slots.walk(state, limit, 'paid')
   local out_k, out_cost, out_held = next_out()
   local paid_k, paid_cost, paid_held = next_paid()
@@ -381,6 +394,7 @@ function window.ahead(state, limit, now)
 
   local function drop_next_out()
     out = out - out_cost
+    over = out_k <= over_to and over - out_cost or over
     drop(out_held)
     out_k, out_cost, out_held = next_out()
   end
@@ -404,12 +418,13 @@ function window.ahead(state, limit, now)
     sooner(turn_at)
     sooner(lost_until)
     sooner(fresh and fresh_until)
+    sooner(cap and quiet_at > c.at and quiet_at)
     return at
   end
 
   function c.ready_at(need, own)
     fresh, fresh_at = ladder.refilled(limit, fresh, fresh_at, c.at)
-    local all = level(limit.n, paid + closing, cap, fresh, lost_until) - out
+    local all = level(limit.n, paid + closing, cap, fresh and fresh + over, lost_until) - out
     if is_turn and not lost_until and 1 - out >= need then
       return c.at
     end
@@ -418,10 +433,11 @@ function window.ahead(state, limit, now)
       return all >= need and paced_at or nil
     end
     -- By then the pace lets so much out.
-    if open(limit, all, limit.n - paid - closing - out, out, kept, is_turn, lost_until) >= need then
+    if open(limit, all, limit.n - paid - closing - out, out, quiet_at <= c.at, kept, is_turn, lost_until) >= need then
       return c.at
     end
-    local refilled_at = fresh and need + out <= limit.n and ladder.refilled_at(limit, fresh_at, need + out + kept - fresh)
+    local missing = need + out - over
+    local refilled_at = fresh and missing <= limit.n and ladder.refilled_at(limit, fresh_at, missing + kept - fresh)
     local other = next_at()
     return refilled_at and (not other or refilled_at <= other) and math.max(refilled_at, c.at) or nil
   end

@@ -1,0 +1,159 @@
+//! What is out though its time to be sent is over: a later permit's reading counts it already, if it was sent at all.
+
+use bursar_quota::{LimitSpec, Reason, SettleGroup, SettleKind};
+
+use crate::{
+    bench::{Bench, START, budget, minute, settle},
+    words::{aligned, all_of, lost, read, says, until},
+};
+
+/// After how many ms a permit may be sent no more, and a permit that is granted then counts it for certain.
+const SENT: u64 = 5_500;
+const END: u64 = 30_000;
+
+/// 10 a minute; a window ends half a minute after the start, where windows are aligned.
+fn bench(limit: LimitSpec) -> Bench {
+    Bench::new(&budget(vec![limit]))
+}
+
+#[test]
+fn what_was_to_be_sent_before_a_permit_was_granted_is_not_taken_off_its_reading_once_more() {
+    let mut bench = bench(aligned(10));
+    let slow = bench.take(4);
+    bench.now += SENT;
+    let next = bench.take(1);
+    let left = until(&bench, 5, END);
+    bench.settled(read(next, left));
+    assert_eq!(bench.available(), 5);
+    bench.now += 9_000;
+    let left = until(&bench, 6, END);
+    bench.settled(all_of(4, read(slow, left)));
+    assert_eq!(bench.available(), 5);
+}
+
+#[test]
+fn what_may_still_have_been_sent_after_it_is() {
+    let mut bench = bench(aligned(10));
+    bench.take(4);
+    bench.now += 4_000;
+    let next = bench.take(1);
+    let left = until(&bench, 5, END);
+    bench.settled(read(next, left));
+    assert_eq!(bench.available(), 1);
+}
+
+#[test]
+fn what_dead_workers_never_sent_comes_back_with_the_next_reading() {
+    for limit in [aligned(10), minute(10)] {
+        let mut bench = bench(limit);
+        let dead = bench.take(4);
+        bench.now += SENT;
+        let next = bench.take(1);
+        let left = until(&bench, 9, END);
+        bench.settled(read(next, left));
+        assert_eq!(bench.available(), 9);
+        // Nor is it used up once it is known that nothing was heard of it.
+        bench.settled(all_of(2, lost(dead)));
+        assert_eq!(bench.available(), 9);
+        bench.settled(SettleGroup { indexes: vec![2, 3], ..settle(dead, SettleKind::NotSent) });
+        assert_eq!(bench.available(), 9);
+    }
+}
+
+#[test]
+fn what_was_free_and_is_answered_late_uses_nothing_up() {
+    let mut bench = bench(minute(10));
+    let (slow, first) = (bench.take(4), bench.take(1));
+    bench.settled(read(first, says(9, None)));
+    bench.now += SENT;
+    let next = bench.take(1);
+    bench.settled(read(next, says(8, None)));
+    assert_eq!(bench.available(), 8);
+    bench.settled(all_of(4, read(slow, says(9, None))));
+    assert_eq!(bench.available(), 8);
+}
+
+#[test]
+fn a_reading_counts_only_what_was_to_be_sent_before_its_own_permit_was_granted() {
+    let mut bench = bench(aligned(10));
+    let old = bench.take(1);
+    bench.take(3);
+    bench.now += SENT;
+    let next = bench.take(1);
+    let left = until(&bench, 5, END);
+    bench.settled(read(next, left));
+    assert_eq!(bench.available(), 5);
+    // Of the two as much was settled when they were granted; the old one may have executed before the three.
+    let left = until(&bench, 9, END);
+    bench.settled(read(old, left));
+    assert_eq!(bench.available(), 5, "8 less the three, or the cap without them");
+}
+
+#[test]
+fn what_weighs_no_more_is_not_overdue_either() {
+    let mut bench = bench(minute(10));
+    bench.take(4);
+    bench.now += SENT;
+    let next = bench.take(1);
+    bench.settled(read(next, says(9, None)));
+    bench.now = START + 65_400;
+    assert_eq!(bench.available(), 9);
+}
+
+#[test]
+fn of_several_slots_each_is_counted_once() {
+    let mut bench = bench(minute(20));
+    for _ in 0..3 {
+        bench.take(2);
+        bench.now += 1_000;
+    }
+    for remaining in [13, 12, 11] {
+        bench.now += 1_000;
+        let next = bench.take(1);
+        bench.settled(read(next, says(remaining, None)));
+    }
+    bench.now += 1_000;
+    let next = bench.take(1);
+    bench.settled(read(next, says(19, None)));
+    // Granted after 7 s: of the six that nobody sent, four were to be sent before.
+    assert_eq!(bench.available(), 19 - 2);
+    // The first of them weigh no more: what is left of the six is half of what was overdue.
+    bench.now = START + 65_500;
+    assert_eq!(bench.available(), 19 - 2);
+}
+
+#[test]
+fn a_lost_state_has_nothing_overdue() {
+    let limit = LimitSpec { readings: true, ..minute(10) };
+    let spec = budget(vec![limit]);
+    let mut bench = Bench::new(&spec);
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(9, None)));
+    bench.take(4);
+    bench.now += SENT;
+    let next = bench.take(1);
+    bench.settled(read(next, says(8, None)));
+    assert_eq!(bench.available(), 8);
+    let copy = bench.copy();
+    bench.take(1);
+    bench.come_back(Some(&copy), &spec);
+    bench.commit(Vec::new(), Vec::new());
+    bench.now += 6_000;
+    let probe = bench.take(1);
+    bench.settled(read(probe, says(3, None)));
+    assert_eq!(bench.available(), 3);
+}
+
+#[test]
+fn where_nothing_may_be_sent_any_more_one_goes_and_reads() {
+    let mut bench = bench(aligned(10));
+    let (slow, read_soon) = (bench.take(5), bench.take(5));
+    let left = until(&bench, 1, END);
+    bench.settled(all_of(5, read(read_soon, left)));
+    bench.settled(SettleGroup { indexes: vec![4], ..settle(slow, SettleKind::NotSent) });
+    // The reading leaves 1, which the four may use up that are out; it has counted them, but nobody knows.
+    bench.now += 1_000;
+    let waited = bench.refused_until_exactly(Reason::QuotaExhausted);
+    assert!((4_000..4_500).contains(&waited), "{waited}");
+    assert_eq!(bench.try_take(1).1.granted, 0, "one");
+}
