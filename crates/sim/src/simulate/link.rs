@@ -35,6 +35,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// remembers, where the store is another server.
 const RETURN: u64 = 300;
 const HOLD: Duration = Duration::from_millis(500);
+/// After so long a call that is not answered is sent once more; and the first may be on its way for so long still, in ms.
+const RESENDS_AFTER: Duration = Duration::from_millis(250);
+const STUCK: u64 = 2_000;
 /// Announcements on their way to a replica at once.
 const ON_THEIR_WAY: usize = 256;
 /// Of a thousand commits that refused: looked at whether the time that was named is exact.
@@ -48,6 +51,8 @@ struct Way {
     dice: Mutex<Dice>,
     /// Which refusals are looked at more closely; draws of its own, so that looking changes nothing.
     looks: Mutex<Dice>,
+    /// Which calls are stuck and sent once more, and for how long.
+    stuck: Mutex<Dice>,
     /// Commits that are under way: one a lane.
     commits: Mutex<Vec<(BudgetName, Arc<Commit>)>>,
     /// Which server it met last, and until when calls are held back there.
@@ -73,6 +78,7 @@ pub(crate) struct Link {
 }
 
 /// A call on its way, and the commit that it carries.
+#[derive(Clone)]
 struct Sent {
     script: &'static Script,
     call: ScriptCall,
@@ -99,7 +105,8 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Link {
     pub(crate) fn new(world: Arc<World>, replica: usize, life: Arc<Life>) -> Self {
         let number = (replica as u64) << 32 | life.number;
-        let (dice, looks) = (world.dice("link", number), world.dice("looks", number));
+        let (dice, looks, stuck) =
+            (world.dice("link", number), world.dice("looks", number), world.dice("stuck", number));
         let clock: Arc<dyn Clock> = world.clock.clone();
         let commits = Mutex::default();
         let server = *world.server.borrow();
@@ -109,6 +116,7 @@ impl Link {
             life,
             dice: Mutex::new(dice),
             looks: Mutex::new(looks),
+            stuck: Mutex::new(stuck),
             commits,
             met: Mutex::new((server, Duration::ZERO)),
             moved: watch::Sender::new(server),
@@ -143,6 +151,13 @@ impl Way {
             call_lost: self.world.goes_wrong(&mut dice, faults.call_lost),
             reply_lost: self.world.goes_wrong(&mut dice, faults.reply_lost),
         }
+    }
+
+    /// Whether a call is stuck, and for how long.
+    fn sticks(&self) -> Option<Duration> {
+        let mut dice = lock(&self.stuck);
+        let sticks = self.world.goes_wrong(&mut dice, self.world.scenario.faults.doubled);
+        sticks.then(|| Duration::from_millis(dice.within(&(0..=STUCK))))
     }
 
     /// Whether nothing gets through now.
@@ -199,6 +214,18 @@ impl Way {
                 }
             });
             return self.give_up(sent, script.name, "its answer is late").await;
+        }
+        if let Some(for_longer) = self.sticks() {
+            // As a driver does that loses a connection: the call goes over another one, and the first may get there all the same.
+            let (way, first) = (Arc::clone(self), message.clone());
+            tokio::spawn(async move {
+                way.world.pass(there + for_longer).await;
+                if !way.is_cut() {
+                    // Nobody hears the answer.
+                    let _ = way.ask(first).await;
+                }
+            });
+            self.world.pass(RESENDS_AFTER).await;
         }
         self.world.pass(there).await;
         if call_lost || self.is_cut() {
@@ -348,6 +375,10 @@ impl ScriptHost for Wire {
             }
         });
         Box::pin(carried.buffered(ON_THEIR_WAY).filter_map(|payload| async move { payload }))
+    }
+
+    fn resends_after(&self) -> Duration {
+        RESENDS_AFTER
     }
 
     fn ready(&self) -> BoxFuture<'_, Result<(), HostError>> {

@@ -290,7 +290,9 @@ impl Worker {
         self.world.spawn(async move {
             sleep(after).await;
             // Whoever sent it has gone on.
-            let _ = send(world, replica, dice, request).await;
+            if let Ok(Ok(granted)) = send(Arc::clone(&world), replica, dice, request).await {
+                world.book().unheard((granted.permit.lease(), granted.permit.index()));
+            }
         });
     }
 

@@ -149,8 +149,9 @@ impl Book {
             let text = format!("worker {worker} got a permit that no commit granted");
             return self.violate(now, Invariant::SlotsWithin, text);
         };
-        permit.told_by = told_by;
+        (permit.told_by, permit.is_got) = (told_by, true);
         let budget = permit.budget;
+        self.heard(budget, key);
         self.accounts[budget].held.push(key);
         self.accounts[budget].last_got = now;
         // A store whose clock jumps is as far ahead as a call may be under way before the replicas find that out.
@@ -192,12 +193,15 @@ impl Book {
         let expects = &self.scenario.expects;
         let (wait_bound, idle_bound) = (expects.wait_bound, expects.idle_bound);
         let queues = wait_bound.is_some_and(|bound| self.scenario.load.max_wait >= bound);
-        let last_got = self.accounts[worker % self.accounts.len()].last_got;
+        let budget = worker % self.accounts.len();
+        let (last_got, more) = (self.accounts[budget].last_got, self.kept_by_nobody(budget));
         let waited = now.saturating_sub(since.max(healed));
         let idle = now.saturating_sub(since.max(last_got).max(healed));
         let promised = if queues { ("it", waited) } else { ("everybody", idle) };
         for (bound, (who, waited)) in [(wait_bound, promised), (idle_bound, ("everybody", idle))] {
-            let Some(bound) = bound.filter(|bound| waited > *bound) else { continue };
+            let Some(bound) = bound.map(|bound| bound + more).filter(|bound| waited > *bound) else {
+                continue;
+            };
             let text = format!(
                 "worker {worker} waits, and {who} has waited {} ms, the bound is {} ms",
                 waited.as_millis(),

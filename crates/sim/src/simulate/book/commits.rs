@@ -313,6 +313,7 @@ impl Book {
                 response_tells: false,
                 settled: None,
                 settled_at: now,
+                is_got: false,
             };
             self.earlier.extend(self.permits.insert(key, permit));
         }

@@ -7,6 +7,7 @@ mod calls;
 mod closed;
 mod commits;
 mod rest;
+mod unheard;
 
 pub(crate) use calls::{Arrival, CLOCK_DOUBT};
 pub(crate) use commits::Ran;
@@ -69,6 +70,8 @@ pub(crate) struct Permit {
     response_tells: bool,
     settled: Option<SettleKind>,
     settled_at: Duration,
+    /// A worker has it, or had.
+    is_got: bool,
 }
 
 /// For how long at least a lease whose permits are all settled is known to those who ask for it again.
@@ -118,6 +121,8 @@ struct Account {
     running: BTreeMap<u64, (Duration, Option<Duration>)>,
     /// Permits that workers hold.
     held: Vec<PermitKey>,
+    /// Permits that nobody hears of.
+    unheard: Vec<PermitKey>,
     /// When a worker last got one.
     last_got: Duration,
     /// By how much the store's time was later than the simulation's, the most of all commits.
@@ -239,6 +244,7 @@ impl Book {
                 dark: vec![None; spec.limits.len()],
                 running: BTreeMap::new(),
                 held: Vec::new(),
+                unheard: Vec::new(),
                 last_got: Duration::ZERO,
                 ahead: None,
                 idle: Default::default(),
