@@ -1,5 +1,7 @@
 //! What is out though its time to be sent is over: a later permit's reading counts it already, if it was sent at all.
 
+use std::time::Duration;
+
 use bursar_quota::{LimitSpec, Reason, SettleGroup, SettleKind};
 
 use crate::{
@@ -127,6 +129,8 @@ fn a_lost_state_has_nothing_overdue() {
     let limit = LimitSpec { readings: true, ..minute(10) };
     let spec = budget(vec![limit]);
     let mut bench = Bench::new(&spec);
+    bench.remembers = true;
+    bench.come_back(None, &spec);
     let probe = bench.take(1);
     bench.settled(read(probe, says(9, None)));
     bench.take(4);
@@ -142,6 +146,22 @@ fn a_lost_state_has_nothing_overdue() {
     let probe = bench.take(1);
     bench.settled(read(probe, says(3, None)));
     assert_eq!(bench.available(), 3);
+}
+
+#[test]
+fn who_stands_behind_others_is_told_when_there_is_enough_with_what_is_overdue() {
+    let mut bench = bench(minute(10));
+    bench.take(9);
+    bench.now += SENT;
+    let next = bench.take(1);
+    bench.settled(read(next, says(9, None)));
+    let late = bench.acquire(1, 1, 60_000);
+    bench.commit(vec![settle(late.lease, SettleKind::Unclaimed)], Vec::new());
+    // What was given up is not granted, and asked for anew at once: there is enough for both.
+    let behind = bench.acquire(1, 1, 60_000);
+    let decisions = bench.commit(Vec::new(), vec![late, behind]).decisions;
+    let told = |at: usize| decisions[at].refusal.as_ref().map(|told| (told.reason, told.retry_after));
+    assert_eq!([told(0), told(1)], [Some((Reason::QuotaExhausted, Some(Duration::ZERO))); 2]);
 }
 
 #[test]
