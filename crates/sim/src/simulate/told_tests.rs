@@ -1,6 +1,7 @@
 //! What the observer is told: each of its invariants fails where it must.
 
 mod closed;
+mod unheard;
 
 use std::{sync::Arc, time::Duration};
 
