@@ -357,6 +357,12 @@ impl Bench {
         self.run(&DROP, &ScriptCall { keys, args: Vec::new() });
     }
 
+    /// Whether the store knows the budget.
+    pub fn is_known(&mut self) -> bool {
+        let call = ScriptCall { keys: self.keys.all(&self.budget, &["spec"]), args: Vec::new() };
+        self.run(scripts::knows(), &call) == Reply::Int(1)
+    }
+
     pub fn stored(&mut self) -> Stored {
         let call = encode_get(&self.keys, &self.budget);
         decode_stored(self.run(scripts::get(), &call)).unwrap()

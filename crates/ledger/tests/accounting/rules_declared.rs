@@ -14,6 +14,18 @@ fn bench(limit: LimitSpec) -> Bench {
 }
 
 #[test]
+fn a_store_knows_a_budget_from_its_declaration_until_it_is_deleted_or_lost() {
+    let mut bench = bench(aligned(10));
+    assert!(bench.is_known());
+    bench.delete();
+    assert!(!bench.is_known(), "of one that was deleted the version is left, and no declaration");
+    bench.put(&budget(vec![aligned(10)]));
+    assert!(bench.is_known());
+    bench.evict("spec");
+    assert!(!bench.is_known());
+}
+
+#[test]
 fn what_was_to_close_with_the_window_weighs_on_under_another_declaration() {
     let mut bench = bench(aligned(10));
     let lease = bench.take(2);
