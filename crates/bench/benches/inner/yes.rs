@@ -35,6 +35,7 @@ impl Ledger for Yes {
             paused_ms: vec![0; commit.settles.len()],
             limits: vec![(1_000_000, 0, 0); self.0.limits.len()],
             found: vec![None; commit.looks.len()],
+            resent: false,
         })
     }
 
