@@ -75,8 +75,9 @@ function denial.reason(t)
   return reason, limit, not never_known and longest or nil
 end
 
+-- Whether those who wait for it are before whoever comes after them.
 function denial.is_used_up(bind)
-  return bind.reason == 'quota_exhausted' or bind.reason == 'concurrency_exhausted'
+  return not bind.is_kept and (bind.reason == 'quota_exhausted' or bind.reason == 'concurrency_exhausted')
 end
 
 -- Takes what the refused ones wait for out of reach of those behind them: nobody overtakes in a limit that is used up.

@@ -76,7 +76,8 @@ local function tally(group)
 end
 
 -- At most `most` may go, for `reason` (of `limit`), until `at` (nil: unknown). `is_behind`: others have waited longer.
-local function bound(t, most, reason, limit, at, is_behind)
+-- `is_kept`: of what there is, or will be, some is reserved for others, who need not wait for those who may not go.
+local function bound(t, most, reason, limit, at, is_behind, is_kept)
   most = math.max(0, most)
   if most < t.may_go then
     t.may_go = most
@@ -84,7 +85,7 @@ local function bound(t, most, reason, limit, at, is_behind)
   if t.binds == NONE then
     t.binds = {}
   end
-  t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at, is_behind = is_behind }
+  t.binds[#t.binds + 1] = { most = most, reason = reason, limit = limit, at = at, is_behind = is_behind, is_kept = is_kept }
 end
 
 local function weigh_pauses(ctx, group, t)
@@ -192,10 +193,11 @@ local function weigh_limit(ctx, group, t, limit, cost)
       fits = math.min(fits, 1)
     end
     if fits < t.may_go or fits < group.count then
-      local whole = math.floor(all / weight) > fits
+      local is_kept = math.floor(all / weight) > fits
+      local is_there = is_kept and all >= weight
       local when = denied().when_ready(ctx, limit, group, weight, cost)
       local at = behind_till or is_behind and denied().when_left(left_till, when, left) or when
-      bound(t, fits, whole and 'reserved' or exhausted, limit.name, at, is_behind)
+      bound(t, fits, is_there and 'reserved' or exhausted, limit.name, at, is_behind, is_kept)
     end
   end
   local cap = limits.cap_for(limit, group.tenant)

@@ -18,6 +18,11 @@ mod concurrent;
 mod lost;
 mod model;
 mod pauses;
+mod random_foreign;
+mod random_ladder;
+mod random_limits;
+mod random_pauses;
+mod random_shares;
 mod rules;
 mod rules_clock;
 mod rules_deciding;
@@ -163,4 +168,29 @@ fn rolling_windows_and_buckets_of_a_store_that_loses() {
 #[test]
 fn calls_at_once() {
     run("calls at once", 8, concurrent::play);
+}
+
+#[test]
+fn pauses_of_every_scope() {
+    run("pauses of every scope", 64, random_pauses::play);
+}
+
+#[test]
+fn several_limits_in_one_decision() {
+    run("several limits in one decision", 128, random_limits::play);
+}
+
+#[test]
+fn reservations_and_caps() {
+    run("reservations and caps", 256, random_shares::play);
+}
+
+#[test]
+fn windows_that_others_use() {
+    run("windows that others use", 64, random_foreign::play);
+}
+
+#[test]
+fn windows_that_are_not_what_they_were_declared() {
+    run("windows that are not what they were declared", 10_000, random_ladder::play);
 }

@@ -4,7 +4,10 @@ use bursar_quota::{
     Cap, ClassName, LimitKind, LimitName, LimitSpec, Party, Reason, Reservation, SettleKind, TenantName, Tier,
 };
 
-use crate::bench::{Bench, budget, minute, settle};
+use crate::{
+    bench::{Bench, budget, minute, settle},
+    words::{aligned, read, says},
+};
 
 fn tenant(name: &str) -> TenantName {
     TenantName::new(name).unwrap()
@@ -31,6 +34,24 @@ fn a_reservation_is_kept_for_its_party_used_or_not() {
     assert_eq!(ask(&mut bench, "a", Tier::Interactive, 3), (3, None));
     assert_eq!(ask(&mut bench, "b", Tier::Standard, 10), (6, Some(Reason::Reserved)));
     assert_eq!(ask(&mut bench, "b", Tier::Interactive, 10), (1, Some(Reason::QuotaExhausted)));
+}
+
+#[test]
+fn where_nothing_is_left_that_is_the_reason_and_no_reservation() {
+    let mut limit = aligned(10);
+    limit.reservations = vec![Reservation { party: Party::Tier(Tier::Interactive), amount: 4 }];
+    let mut bench = Bench::new(&budget(vec![limit]));
+    // Others have used all of it.
+    let lease = bench.take(1);
+    bench.settled(read(lease, says(0, Some((30_000, 30_000)))));
+    assert_eq!(ask(&mut bench, "a", Tier::Batch, 1), (0, Some(Reason::QuotaExhausted)));
+    assert_eq!(ask(&mut bench, "a", Tier::Interactive, 1), (0, Some(Reason::QuotaExhausted)));
+    // And for whom something is reserved does not wait for those before him.
+    let mut groups = [bench.acquire(9, 1, 60_000), bench.acquire(1, 1, 60_000)];
+    (groups[0].tier, groups[1].tier) = (Tier::Batch, Tier::Interactive);
+    let alone = bench.commit(Vec::new(), vec![groups[1].clone()]).decisions.remove(0).refusal.unwrap();
+    let behind = bench.commit(Vec::new(), groups.to_vec()).decisions.remove(1).refusal.unwrap();
+    assert_eq!(behind.retry_after, alone.retry_after);
 }
 
 #[test]
