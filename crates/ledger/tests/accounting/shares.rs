@@ -47,7 +47,7 @@ fn where_nothing_is_left_that_is_the_reason_and_no_reservation() {
     assert_eq!(ask(&mut bench, "a", Tier::Batch, 1), (0, Some(Reason::QuotaExhausted)));
     assert_eq!(ask(&mut bench, "a", Tier::Interactive, 1), (0, Some(Reason::QuotaExhausted)));
     // And for whom something is reserved does not wait for those before him.
-    let mut groups = [bench.acquire(9, 1, 60_000), bench.acquire(1, 1, 60_000)];
+    let mut groups = [bench.acquire(10, 1, 60_000), bench.acquire(1, 1, 60_000)];
     (groups[0].tier, groups[1].tier) = (Tier::Batch, Tier::Interactive);
     let alone = bench.commit(Vec::new(), vec![groups[1].clone()]).decisions.remove(0).refusal.unwrap();
     let behind = bench.commit(Vec::new(), groups.to_vec()).decisions.remove(1).refusal.unwrap();
