@@ -78,8 +78,8 @@ pub struct SettleGroup {
 pub enum SettleKind {
     /// Never sent: refunded.
     NotSent,
-    /// Granted to a caller that had gone away: refunded, unless the same request asked again since, for then somebody
-    /// else holds the permit.
+    /// Granted to a caller that had gone away, or perhaps to be granted yet: refunded, and granted no more; unless its request claimed it
+    /// since, or a ration told of it again, for then somebody holds the permit.
     Unclaimed,
     /// Answered and not refused: charged. Blind in every limit that no reading names.
     Accepted,

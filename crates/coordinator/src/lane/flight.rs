@@ -86,9 +86,10 @@ impl Run {
         let (mut settles, taken) = settle::fold(&mut self.settles, &view, now);
         let orphans: Vec<Orphan> =
             self.orphans.drain(..self.orphans.len().min(MAX_GROUPS - settles.len())).collect();
+        let frees = !settles.is_empty() || orphans.iter().any(Orphan::may_hold);
         settles.extend(orphans.iter().map(Orphan::group));
         let register = std::mem::take(&mut self.register) && self.queues.waiting() > 0;
-        if !settles.is_empty() || register {
+        if frees || register {
             // What is settled may free what others wait for, in this very commit.
             self.queues.bump();
         }

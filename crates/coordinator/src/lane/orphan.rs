@@ -17,9 +17,16 @@ pub(super) struct Orphan {
     lease: LeaseId,
     count: u16,
     tries: u8,
+    /// It was refused when it was heard of last: most likely it holds nothing.
+    was_refused: bool,
 }
 
 impl Orphan {
+    /// Whether what it gives back may be of use to somebody.
+    pub(super) fn may_hold(&self) -> bool {
+        !self.was_refused
+    }
+
     /// As it is given back.
     pub(super) fn group(&self) -> SettleGroup {
         SettleGroup {
@@ -44,20 +51,21 @@ impl Run {
     /// Remembers the leases of a batch that nobody waits for any more: what they hold is given back once the ledger
     /// answers.
     pub(super) fn give_up(&mut self, batch: &Batch) {
-        batch.groups.iter().for_each(|group| self.give_up_group(group));
+        batch.groups.iter().for_each(|group| self.give_up_group(group, false));
     }
 
     /// A batch was sent more than once. What it was refused now, a commit of which nothing was heard may still be granted, where
     /// it is on its way: those leases are given up.
     pub(super) fn give_up_refused(&mut self, batch: &Batch, decisions: &[Decision]) {
         for (group, decision) in batch.groups.iter().zip(decisions) {
-            if decision.granted == 0 {
-                self.give_up_group(group);
+            // None that may hold permits is forgotten for one that was refused.
+            if decision.granted == 0 && self.has_room_for_orphans() {
+                self.give_up_group(group, true);
             }
         }
     }
 
-    fn give_up_group(&mut self, group: &Group) {
+    fn give_up_group(&mut self, group: &Group, was_refused: bool) {
         if matches!(group.requests, Requests::Claim(..)) {
             // Granted to the same request before, and perhaps taken.
             return;
@@ -65,7 +73,7 @@ impl Run {
         if self.orphans.len() >= MAX_ORPHANS {
             self.orphans.pop_front();
         }
-        self.orphans.push_back(Orphan { lease: group.lease, count: group.count, tries: 0 });
+        self.orphans.push_back(Orphan { lease: group.lease, count: group.count, tries: 0, was_refused });
     }
 
     /// Gives up all batches that are in doubt; who waits for them waits as if never asked for.

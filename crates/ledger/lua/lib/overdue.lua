@@ -1,7 +1,7 @@
 -- What is out of a window though its time to be sent was over when the permit was granted whose reading `fresh` is: what of it
 -- was sent at all had executed before that reading was taken, which counts it. It is not taken off once more.
--- Invariant: limit.overdue is the sum of what is out in the slots up to limit.overdue_to, and these are wholly before the grant
--- of the permit of `fresh`; both nil where that is nothing.
+-- Invariant: limit.overdue is the sum of what is out in the slots up to limit.overdue_to, and these are over by the grant of the
+-- permit that was `fresh` last; both nil where that is nothing.
 -- @include lib/slots
 
 local overdue = {}
@@ -11,7 +11,7 @@ overdue.is_real = {}
 
 -- ## any => what is out of before `granted_at`: that of the permit that is `fresh` from now on.
 function overdue.look(state, limit, granted_at)
-  local to, from = math.ceil(granted_at / limit.slot) - 1, limit.overdue_to
+  local to, from = math.floor(granted_at / limit.slot), limit.overdue_to
   if from and to < from then
     overdue.forget(limit)
     from = nil

@@ -205,7 +205,8 @@ function refusing.put_down(ctx, group, l, index, till)
       local is_used_up = reading and reading.least == 0
       -- Others use up what is left, and so did permits that were forgotten: where something is, it was not they.
       local is_left = reading and (reading.least or 0) > 0
-      local by_others = not is_left and foreign.a_window(limit, ctx.now) > 0 and excuses(limit, l, ctx.now)
+      -- What is overdue may hide as much of others' use.
+      local by_others = not is_left and (limit.overdue or foreign.a_window(limit, ctx.now) > 0) and excuses(limit, l, ctx.now)
       local is_explained = weight.is_probe or by_others or (not is_left and limit.lost_until)
         or slots.is_gone(limit, l.granted_at, limit.completion == 1 and lease.deadline_of(l, index) or l.send_by)
       is_named = is_named or is_used_up

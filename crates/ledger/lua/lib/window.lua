@@ -13,7 +13,7 @@ local window = {}
 window.fields = {
   'n', 'n_since', 'n_claim', 'out', 'out_low', 'paid', 'paid_low', 'closing', 'settled', 'blind', 'granted', 'cap', 'fresh',
   'fresh_since', 'fresh_until', 'end_early', 'end_late', 'edge_early', 'edge_late', 'known', 'unread',
-  'probe_until', 'alerted', 'lost_read', 'found_at', 'lost_at', 'lost_from', 'lost_until',
+  'probe_until', 'alerted', 'hushed', 'lost_read', 'found_at', 'lost_at', 'lost_from', 'lost_until',
 }
 window.texts = { 'out_index', 'paid_index', 'closing_held', 'shadow_index' }
 window.is_real, window.parts = {}, { window, overdue, ladder, foreign }
@@ -44,6 +44,7 @@ local function pass_end(state, limit, now)
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
   ladder.pass(limit)
   limit.cap, limit.fresh, limit.fresh_since, limit.fresh_until, limit.closing = nil, nil, nil, nil, 0
+  limit.hushed = nil
   if limit.lost_read then
     -- A reading placed all that was forgotten in this window.
     limit.lost_from, limit.lost_until, limit.lost_read, limit.found_at = nil, nil, nil, now
@@ -107,7 +108,7 @@ end
 
 -- Of what is there, what may go: not what others will use, nor faster than the pace; but one at a turn. `all` is what
 -- the level leaves, `alone` what our own calls leave, `paced` what the pace lets out (nil: all). `is_quiet`: nothing is out that
--- may still be sent.
+-- may still be sent, and none that went was refused without a word of what is left.
 local function open(limit, all, alone, out, is_quiet, kept, is_turn, is_lost, paced)
   if is_quiet and all < 1 and alone >= 1 and not is_lost and foreign.a_window(limit, limit.now) == 0 then
     -- What was settled blind, and what is out, weighs twice on a reading that had counted it: where nobody else was seen, one
@@ -132,7 +133,7 @@ function window.available(limit, is_unpaced)
   local fresh = overdue.beside(limit, limit.fresh)
   local all = level(limit.n, paid, limit.cap, fresh, limit.lost_until) - limit.out
   local kept = foreign.reserve(limit, limit.now)
-  local is_quiet, is_turn = slots.last(limit, 'out') <= limit.now, ladder.finds_out(limit)
+  local is_quiet, is_turn = not limit.hushed and slots.last(limit, 'out') <= limit.now, ladder.finds_out(limit)
   return open(limit, all, limit.n - paid - limit.out, limit.out, is_quiet, kept, is_turn, limit.lost_until, paced)
 end
 
@@ -217,6 +218,7 @@ local function refresh(state, limit, s, till)
       limit.fresh = nil
     end
     overdue.look(state, limit, s.granted_at)
+    limit.hushed = nil
   elseif limit.fresh and not s.is_overdue then
     limit.fresh = limit.fresh - s.charge
   end
@@ -333,6 +335,9 @@ function window.settle(state, limit, s, now)
   if s.is_overdue then
     overdue.drop(limit, s.cost)
   end
+  if s.kind == 'refused' and not (r and r.least) then
+    limit.hushed = 1
+  end
   if s.kind == 'not_sent' then
     ladder.give_back(limit, s.cost)
     return true
@@ -373,7 +378,8 @@ end
 function window.ahead(state, limit, now)
   local c = { at = now, dropped = {} }
   local paid, closing, out, cap, fresh = limit.paid, limit.closing, limit.out, limit.cap, limit.fresh
-  local over, over_to, quiet_at = limit.overdue or 0, limit.overdue_to or 0, slots.last(limit, 'out')
+  local over, over_to = limit.overdue or 0, limit.overdue_to or 0
+  local quiet_at = not limit.hushed and slots.last(limit, 'out')
   local next_out, next_paid = slots.walk(state, limit, 'out'), slots.walk(state, limit, 'paid')
   local out_k, out_cost, out_held = next_out()
   local paid_k, paid_cost, paid_held = next_paid()
@@ -418,7 +424,7 @@ function window.ahead(state, limit, now)
     sooner(turn_at)
     sooner(lost_until)
     sooner(fresh and fresh_until)
-    sooner(cap and quiet_at > c.at and quiet_at)
+    sooner(cap and quiet_at and quiet_at > c.at and quiet_at)
     return at
   end
 
@@ -433,7 +439,7 @@ function window.ahead(state, limit, now)
       return all >= need and paced_at or nil
     end
     -- By then the pace lets so much out.
-    if open(limit, all, limit.n - paid - closing - out, out, quiet_at <= c.at, kept, is_turn, lost_until) >= need then
+    if open(limit, all, limit.n - paid - closing - out, out, quiet_at and quiet_at <= c.at, kept, is_turn, lost_until) >= need then
       return c.at
     end
     local missing = need + out - over

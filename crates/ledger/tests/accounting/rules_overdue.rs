@@ -6,7 +6,7 @@ use bursar_quota::{LimitSpec, Reason, SettleGroup, SettleKind};
 
 use crate::{
     bench::{Bench, START, budget, minute, settle},
-    words::{aligned, all_of, lost, read, says, until},
+    words::{aligned, all_of, lost, read, rung, says, until},
 };
 
 /// After how many ms a permit may be sent no more, and a permit that is granted then counts it for certain.
@@ -176,4 +176,64 @@ fn where_nothing_may_be_sent_any_more_one_goes_and_reads() {
     let waited = bench.refused_until_exactly(Reason::QuotaExhausted);
     assert!((4_000..4_500).contains(&waited), "{waited}");
     assert_eq!(bench.try_take(1).1.granted, 0, "one");
+}
+
+#[test]
+fn where_one_that_goes_and_reads_is_refused_without_a_word_none_goes_until_the_end() {
+    let mut bench = bench(aligned(10));
+    bench.take(4);
+    let seen = bench.take(3);
+    // The four were never sent, and others used as much.
+    let left = until(&bench, 3, END);
+    bench.settled(all_of(3, read(seen, left)));
+    bench.now += SENT;
+    let goes = bench.take(1);
+    bench.settled(settle(goes, SettleKind::Refused { counted: false }));
+    let waited = bench.refused_until_exactly(Reason::QuotaExhausted);
+    assert!((END - SENT..=END - SENT + 1).contains(&waited), "{waited}");
+    assert_eq!(bench.available(), 9, "the window is another one");
+    bench.now += END + SENT;
+    assert_eq!(bench.try_take(1).1.granted, 1);
+}
+
+#[test]
+fn after_a_window_without_a_word_one_goes_and_reads_again() {
+    let mut bench = bench(aligned(10));
+    for window in [0, 60_000] {
+        bench.now = START + window;
+        bench.take(4);
+        let seen = bench.take(3);
+        let left = until(&bench, 3, window + END);
+        bench.settled(all_of(3, read(seen, left)));
+        bench.now += SENT;
+        let goes = bench.take(1);
+        bench.settled(settle(goes, SettleKind::Refused { counted: false }));
+        assert_eq!(bench.try_take(1).1.granted, 0);
+    }
+}
+
+#[test]
+fn others_use_that_what_is_overdue_hides_explains_a_refusal() {
+    for limit in [minute(100), aligned(100)] {
+        let mut bench = bench(limit);
+        bench.take(50);
+        bench.now += SENT;
+        let next = bench.take(1);
+        // The fifty were never sent, and others used forty.
+        let left = until(&bench, 59, END);
+        bench.settled(read(next, left));
+        let before = rung(&mut bench);
+        let rest = bench.take(59);
+        // And one more: the last is refused.
+        let left = until(&bench, 0, END);
+        let refused =
+            SettleGroup { readings: vec![left], ..settle(rest, SettleKind::Refused { counted: false }) };
+        bench.settled(refused);
+        assert_eq!(rung(&mut bench), before);
+        bench.now = START + 65_500;
+        let next = bench.take(1);
+        let left = until(&bench, 99, 90_000);
+        bench.settled(read(next, left));
+        assert_eq!(bench.available(), 99, "readings are believed as before");
+    }
 }

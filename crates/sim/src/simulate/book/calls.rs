@@ -194,7 +194,7 @@ impl Book {
         let (wait_bound, idle_bound) = (expects.wait_bound, expects.idle_bound);
         let queues = wait_bound.is_some_and(|bound| self.scenario.load.max_wait >= bound);
         let budget = worker % self.accounts.len();
-        let (last_got, more) = (self.accounts[budget].last_got, self.kept_by_nobody(budget));
+        let (last_got, more) = (self.accounts[budget].last_got, self.kept_by_nobody(budget, since));
         let waited = now.saturating_sub(since.max(healed));
         let idle = now.saturating_sub(since.max(last_got).max(healed));
         let promised = if queues { ("it", waited) } else { ("everybody", idle) };

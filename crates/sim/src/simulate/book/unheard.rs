@@ -20,15 +20,15 @@ impl Book {
         self.accounts[budget].unheard.retain(|unheard| *unheard != key);
     }
 
-    /// By how much longer those who wait for a budget may have to, one of these permits after the other: a slot until its deadline,
+    /// By how much longer those who wait for a budget since then may have to, one of these permits after the other: a slot until its deadline,
     /// and its part of the first limit for a window.
-    pub(super) fn kept_by_nobody(&self, budget: usize) -> Duration {
+    pub(super) fn kept_by_nobody(&self, budget: usize, since: Duration) -> Duration {
         let upstream = &self.scenario.budgets[budget].upstream;
         let at_once = upstream.slots.map(|slots| u32::try_from(slots.capacity).unwrap_or(u32::MAX).max(1));
         let capacity =
             upstream.rules.first().map_or(1, |rule| u32::try_from(rule.capacity).unwrap_or(u32::MAX).max(1));
         let each = |key: &PermitKey| {
-            let permit = self.permits.get(key)?;
+            let permit = self.permits.get(key).filter(|permit| permit.deadline > since)?;
             let slot = at_once.map_or(Duration::ZERO, |slots| (permit.deadline - permit.granted_at) / slots);
             Some(slot + self.scenario.window / capacity)
         };

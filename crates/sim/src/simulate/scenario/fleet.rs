@@ -107,7 +107,7 @@ fn mishaps(plan: &mut FaultPlan) {
 }
 
 /// 600 a minute; workers stall, die, settle twice and late or not at all, ask again; replies of scripts are lost; messages are
-/// late and doubled; replicas crash and are cut off. 95 % of what nobody took to the grave, and no refusal.
+/// late and doubled; replicas crash and are cut off. Of a large fleet 99 % of what there is, and no refusal.
 pub(super) fn faults(draws: &mut Draws, run: &Run) -> Scenario {
     let mut scenario = OneLimit::minute(draws).world(draws, run);
     mishaps(&mut scenario.faults);
