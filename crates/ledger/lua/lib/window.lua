@@ -44,7 +44,6 @@ local function pass_end(state, limit, now)
   limit.edge_early, limit.edge_late = limit.end_early, limit.end_late
   ladder.pass(limit)
   limit.cap, limit.fresh, limit.fresh_since, limit.fresh_until, limit.closing = nil, nil, nil, nil, 0
-  limit.hushed = nil
   if limit.lost_read then
     -- A reading placed all that was forgotten in this window.
     limit.lost_from, limit.lost_until, limit.lost_read, limit.found_at = nil, nil, nil, now
