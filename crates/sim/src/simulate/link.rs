@@ -216,7 +216,7 @@ impl Way {
             return self.give_up(sent, script.name, "its answer is late").await;
         }
         if let Some(for_longer) = self.sticks() {
-            // As a driver does that loses a connection: the call goes over another one, and the first may get there all the same.
+            // As a driver does that waits in vain: the call goes over another connection, and the first may get there all the same.
             let (way, first) = (Arc::clone(self), message.clone());
             tokio::spawn(async move {
                 way.world.pass(there + for_longer).await;

@@ -20,8 +20,8 @@ impl Book {
         self.accounts[budget].unheard.retain(|unheard| *unheard != key);
     }
 
-    /// By how much longer those who wait for a budget since then may have to, one of these permits after the other: a slot until its deadline,
-    /// and its part of the first limit for a window.
+    /// By how much longer those who wait for a budget since then may have to, one of these permits after the other: a slot until
+    /// its deadline, and its part of the first limit for a window.
     pub(super) fn kept_by_nobody(&self, budget: usize, since: Duration) -> Duration {
         let upstream = &self.scenario.budgets[budget].upstream;
         let at_once = upstream.slots.map(|slots| u32::try_from(slots.capacity).unwrap_or(u32::MAX).max(1));
